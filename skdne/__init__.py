@@ -1,0 +1,32 @@
+"""Debiased Noise Editing for scikit-learn."""
+
+from importlib.metadata import version
+
+from skdne.diagnostics import DebiasingWarning
+from skdne.encoders import (
+    CallableEncoder,
+    Encoder,
+    TimmEncoder,
+    TorchEncoder,
+    bundled_encoder,
+)
+from skdne.images import PixelRangeWarning
+from skdne.solvers import SPSA, Adam, GeZO, NoiseSolver
+from skdne.transformer import DebiasedNoiseTransformer
+
+__version__ = version("skdne")
+
+__all__ = [
+    "SPSA",
+    "Adam",
+    "CallableEncoder",
+    "DebiasedNoiseTransformer",
+    "DebiasingWarning",
+    "Encoder",
+    "GeZO",
+    "NoiseSolver",
+    "PixelRangeWarning",
+    "TimmEncoder",
+    "TorchEncoder",
+    "bundled_encoder",
+]

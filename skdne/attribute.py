@@ -1,0 +1,153 @@
+"""The attribute: its columns as classes, the (y, a) cells, and weights that balance them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import _num_samples
+
+from skdne import diagnostics
+
+MAX_CLASSES = 50
+
+
+def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Turn one column, or the intersection of several, into class indices.
+
+    Parameters
+    ----------
+    labels : array-like of shape (n,) or (n, k), Series or DataFrame
+        Missing values (None, NaN, NA) in any column make the row missing.
+    name : str
+        Name of the argument, for errors.
+
+    Returns
+    -------
+    codes : ndarray of shape (n,), int64
+        Index into ``classes``; -1 where the label is missing.
+    classes : ndarray of shape (n_classes,)
+        The labels, sorted; strings such as ``"F, over 60"`` where there were several columns.
+    """
+    frame = pd.DataFrame(labels)
+    if frame.shape[1] == 0:
+        raise ValueError(f"{name} has no columns.")
+    missing = frame.isna().any(axis=1).to_numpy()
+    several = frame.shape[1] > 1
+    column = frame.astype(str).agg(", ".join, axis=1) if several else frame.iloc[:, 0]
+    present = column[~missing]
+    codes = np.full(len(frame), -1, dtype=np.int64)
+    try:
+        classes, codes[~missing] = np.unique(present.to_numpy(), return_inverse=True)
+    except TypeError as error:
+        raise TypeError(f"{name} mixes labels that cannot be sorted: {error}.") from error
+    if classes.dtype == object:  # strings from pandas: a plain numpy type pickles and prints better
+        strings = all(isinstance(c, str) for c in classes)
+        classes = classes.astype(str) if strings else classes
+    return codes, classes
+
+
+def cell_weights(codes: np.ndarray, y_codes: np.ndarray | None) -> np.ndarray:
+    """Weights, mean 1, that give every (y, a) cell the same total; all 1 without y."""
+    if y_codes is None:
+        return np.ones(len(codes))
+    _, cells, counts = np.unique(
+        np.column_stack([y_codes, codes]), axis=0, return_inverse=True, return_counts=True
+    )
+    return len(codes) / (len(counts) * counts[cells.reshape(-1)])
+
+
+@dataclasses.dataclass(frozen=True)
+class SensitiveData:
+    """The images that have an attribute: rows of X, their classes, cells, weights and patients.
+
+    ``strata`` is y as class indices, or None; ``cells`` indexes ``cell_names``, the (y, a) cells.
+    """
+
+    rows: np.ndarray
+    codes: np.ndarray
+    classes: np.ndarray
+    strata: np.ndarray | None
+    cells: np.ndarray
+    cell_names: list[str]
+    weights: np.ndarray
+    groups: np.ndarray | None
+
+
+def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -> SensitiveData:
+    """Check the attribute, y and the patients against each other and leave out unlabelled rows.
+
+    Parameters
+    ----------
+    sensitive_features : array-like of shape (n,) or (n, k)
+    y : array-like of shape (n,) or (n, k), or None
+        Classes; it only balances. A continuous y cannot, and is left out with a warning.
+    groups : array-like of shape (n,) or None
+        Patients.
+    n : int
+        Images in X.
+
+    Raises
+    ------
+    ValueError
+        If lengths differ, there are fewer than two classes, or so many that they look like numbers.
+    """
+    for name, value in {
+        "sensitive_features": sensitive_features,
+        "y": y,
+        "groups": groups,
+    }.items():
+        if value is not None and (length := _num_samples(value)) != n:
+            raise ValueError(f"{name} has {length} rows, X has {n} images; they must be as many.")
+    codes, classes = encode_labels(sensitive_features, "sensitive_features")
+    if len(classes) < 2:
+        found = f"only the class {classes[0]!r}" if len(classes) else "no labels at all"
+        raise ValueError(
+            f"sensitive_features holds {found}; hiding an attribute needs two classes or more."
+        )
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(
+            f"sensitive_features has {len(classes)} distinct values; more than {MAX_CLASSES} look "
+            "like a number, not a group: bin it, for example with pandas.cut."
+        )
+    rows = np.flatnonzero(codes >= 0)
+    diagnostics.warn(diagnostics.missing_labels(n - len(rows), n))
+    codes = codes[rows]
+    strata, y_names = _strata(y)
+    if strata is None:
+        cells, names = codes, [str(a) for a in classes]
+    else:
+        strata = strata[rows]
+        cells = strata * len(classes) + codes
+        names = [f"y={name}, {a}" for name in y_names for a in classes]
+    return SensitiveData(
+        rows=rows,
+        codes=codes,
+        classes=classes,
+        strata=strata,
+        cells=cells,
+        cell_names=names,
+        weights=cell_weights(codes, strata),
+        groups=None if groups is None else np.asarray(groups)[rows],
+    )
+
+
+def _strata(y: Any) -> tuple[np.ndarray | None, list[str]]:
+    """y as class indices and their names; None where there is no y that could balance."""
+    if y is None:
+        return None, []
+    continuous = "continuous" in type_of_target(y, input_name="y")
+    codes, classes = (np.array([]), np.array([])) if continuous else encode_labels(y, "y")
+    if continuous or len(classes) > MAX_CLASSES:
+        diagnostics.warn(
+            "y is continuous or has too many classes to balance the attribute within it; it is "
+            "ignored, and leakage includes any relation between y and the attribute."
+        )
+        return None, []
+    names = [str(c) for c in classes]
+    if (codes < 0).any():  # unlabelled images are a stratum of their own
+        codes, names = np.where(codes < 0, len(classes), codes), [*names, "missing"]
+    return codes, names

@@ -1,0 +1,32 @@
+"""Data to try and to test with."""
+
+import json
+from importlib import resources
+
+from safetensors import safe_open
+
+from skdne.datasets.synthetic import make_biased_images
+
+__all__ = ["encoder_training_patients", "make_biased_images"]
+
+
+def encoder_training_patients() -> list[int]:
+    """List the NIH ChestX-ray14 patients whose images the bundled encoder was trained on.
+
+    Leave them out of every figure that is reported for the bundled encoder. The list is read from
+    the header of its weights, where the training script wrote it.
+
+    Returns
+    -------
+    list of int
+        Patient ids, the numbers before the underscore in the file names, ascending.
+
+    Examples
+    --------
+    >>> from skdne.datasets import encoder_training_patients
+    >>> 75 in encoder_training_patients() or 100 in encoder_training_patients()
+    True
+    """
+    weights = resources.files("skdne.encoders") / "bundled.safetensors"
+    with resources.as_file(weights) as path, safe_open(path, framework="numpy") as file:
+        return sorted(json.loads(file.metadata()["nih_patients"]))

@@ -1,0 +1,176 @@
+"""What a fit must notice and say. Each check returns one sentence with what to do, or None."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:  # leakage is above this module
+    from skdne.leakage import Auc
+
+
+MIN_CELL = 10
+
+
+class DebiasingWarning(UserWarning):
+    """The noise, or a figure about it, is not what the user may take it for."""
+
+
+def warn(problem: str | None) -> None:
+    """Warn of a problem, if there is one, at the line outside this package and scikit-learn."""
+    if problem is None:
+        return
+    level = 2
+    while (frame := sys._getframe(level - 1).f_back) is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("skdne", "sklearn"):
+            break
+        level += 1
+    warnings.warn(problem, DebiasingWarning, stacklevel=level + 1)
+
+
+def missing_labels(n_missing: int, n: int) -> str | None:
+    if not n_missing:
+        return None
+    return (
+        f"sensitive_features is missing in {n_missing} of {n} rows; they are left out of the noise "
+        "fit and embedded by transform like all others."
+    )
+
+
+def small_cells(cells: np.ndarray, names: list[str]) -> str | None:
+    """Cells of (y, a) that are too small to balance or to report on."""
+    counts = np.bincount(cells, minlength=len(names))
+    small = [
+        f"{name}: {count}" for name, count in zip(names, counts, strict=True) if count < MIN_CELL
+    ]
+    if not small:
+        return None
+    return (
+        f"groups with fewer than {MIN_CELL} images ({'; '.join(small)}) are too small for the "
+        "figures of this fit; collect more, or merge groups. An empty (y, attribute) cell means "
+        "that what hides the attribute may hide the disease."
+    )
+
+
+def weak_classifier(held_out: float, in_sample: float, held_out_codes: np.ndarray) -> str | None:
+    """g no better than chance, or overfitted: then the fit chases noise."""
+    if np.isnan(held_out):
+        return None
+    counts = np.bincount(held_out_codes)
+    n, m = counts.max(), counts.sum() - counts.max()
+    standard_error = np.sqrt((n + m + 1) / (12 * n * max(m, 1)))  # of the AUC of a coin, exactly
+    if held_out < 0.5 + 1.64 * standard_error:
+        return (
+            f"the attribute classifier is no better than chance on held-out images (AUC "
+            f"{held_out:.2f}): there may be nothing to hide, or too few images to see it; the "
+            "noise is then arbitrary."
+        )
+    if in_sample - held_out > 0.25:
+        return (
+            f"the attribute classifier is overfitted (AUC {in_sample:.2f} in sample, "
+            f"{held_out:.2f} held out); give a more regularised attribute_classifier, or more "
+            "images."
+        )
+    return None
+
+
+def not_lower(at_zero: float, at_noise: float) -> str | None:
+    if at_noise < at_zero:
+        return None
+    return (
+        f"the objective on all fit images is {at_noise:.4g} with the learned noise and "
+        f"{at_zero:.4g} without: the noise is set to zero. Try a smaller reg_lambda, another "
+        "step_size, or more iterations."
+    )
+
+
+def signal_below_noise(gain: float, losses: np.ndarray, batch_size: int) -> str | None:
+    """Zeroth-order steps on separate batches: is what they gained above the luck of a batch?"""
+    spread = float(np.std(losses)) / np.sqrt(batch_size)
+    if gain > spread:
+        return None
+    return (
+        f"the zeroth-order signal is below the batch noise: the objective fell by {gain:.3g} "
+        f"while it varies by {spread:.3g} (sd) between batches of {batch_size}; use "
+        "shared_batch=True and include_current=True, or larger batches."
+    )
+
+
+def collapsed(log_p: np.ndarray) -> str | None:
+    """All predictions of g in one class, or its cross-entropy out of bounds."""
+    loss = -float(log_p.mean(axis=0).max())
+    shares = np.bincount(log_p.argmax(axis=1), minlength=log_p.shape[1]) / len(log_p)
+    if shares.max() < 0.98 and loss < 10:
+        return None
+    return (
+        f"on edited images the attribute classifier predicts one class for {shares.max():.0%} and "
+        f"its cross-entropy reaches {-float(log_p.min(axis=1).mean()):.1f} nats: it is fooled by a "
+        "mere shift, which a re-trained classifier undoes. objective='confusion' does not reward "
+        "that; read leakage_."
+    )
+
+
+def still_leaking(
+    leakage: dict[str, dict[str, Auc]], seen_before: float, seen_after: float
+) -> str | None:
+    """g is fooled, re-trained probes are not; or they are on the images of the fit alone."""
+    worst = max(leakage, key=lambda name: leakage[name]["after"].auc)
+    before = max(found["before"].auc for found in leakage.values())
+    after = leakage[worst]["after"]
+    if np.isnan(after.auc) or after.low < 0.5 or before - after.auc > 0.5 * (before - 0.5):
+        return None
+    sentence = (
+        f"the attribute is still readable: a re-trained {worst} probe reaches AUC {after.auc:.2f} "
+        f"[{after.low:.2f}, {after.high:.2f}] on held-out edited images (best probe before: "
+        f"{before:.2f})."
+    )
+    if seen_before - seen_after > max(0.1, before - after.auc + 0.1):
+        sentence += (
+            f" On the images of the fit it fell from {seen_before:.2f} to {seen_after:.2f}: the "
+            "noise does not generalise; use more images or a larger reg_lambda."
+        )
+    return sentence + (
+        " Fooling one classifier removes nothing by itself; try objective='confusion' with "
+        "clip=True and refit_every on the solver, or reweigh the head."
+    )
+
+
+def nearly_affine(clean: np.ndarray, edited: np.ndarray) -> str | None:
+    """phi(x + eps) - phi(x) the same for all x: no head trained anew can notice the noise."""
+    shift = edited.astype(np.float64) - clean
+    size = float(np.square(shift).sum())
+    varying = float(np.square(shift - shift.mean(axis=0)).sum())
+    scale = float(np.square(clean - clean.mean(axis=0)).sum())
+    if size <= 1e-10 * scale or varying > 1e-4 * size:
+        return None
+    return (
+        "the encoder is (almost) affine: the noise moves every embedding by the same vector, which "
+        "the intercept of any re-trained head absorbs, so nothing about fairness changes. Use "
+        "clip=True on the solver, or an embedding-space method."
+    )
+
+
+def large_noise(l2: float, linf: float, psnr: float) -> str | None:
+    if psnr >= 20:
+        return None
+    return (
+        f"the noise is large against the pixel range (PSNR {psnr:.1f} dB, L2 norm {l2:.1f}, "
+        f"largest value {linf:.2f}): look at edit(X); a larger reg_lambda or a radius keeps it smaller."
+    )
+
+
+def no_held_out(codes: np.ndarray) -> str:
+    return (
+        f"the smallest attribute class has {np.bincount(codes).min()} images or fewer patients, "
+        "too few to hold any out: all are used for the fit, and leakage_ is empty."
+    )
+
+
+def budget_spent(limit: int | None, n_epochs: int) -> str:
+    return (
+        f"max_queries={limit} ended the noise fit in epoch {n_epochs}; the noise reached so far is "
+        "kept. Raise max_queries, or lower the solver's cost for each epoch."
+    )

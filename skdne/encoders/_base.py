@@ -1,0 +1,122 @@
+"""What every encoder phi is: images in [0, 1] in, one finite vector per image out.
+
+An encoder is immutable (a frozen dataclass whose fields are its specification) and frozen in the
+sense of the method too: it is never trained. Because it cannot change, cloning returns the encoder
+itself, so a grid search never copies weights; it pickles as its specification, so joblib hashes it
+cheaply and alike in every process. It has no ``get_params`` / ``set_params`` on purpose: a
+``set_params`` on a clone would change the original. Search over whole encoder objects instead.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import Any, ClassVar
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Encoder:
+    """Base class of the encoders: the fields they share and the checks on what they return.
+
+    Subclasses implement :meth:`_embed` and, if they have gradients, set ``differentiable``.
+
+    Parameters
+    ----------
+    input_size : (int, int) or None, default=None
+        Height and width the encoder wants; images are resized to it before the noise is added.
+        None takes images as they are, which then must all have one size.
+    n_channels : int or None, default=None
+        Channels the encoder wants (1 or 3); grey images are repeated, colour ones turned to
+        luminance. None takes what comes.
+    batch_size : int, default=64
+        Images per call of the encoder, at most.
+    pixel_range : (float, float) or None, default=None
+        Raw pixel values that mean 0 and 1, such as ``(0, 4095)`` for 12-bit data stored in uint16.
+        None scales by the data type: uint8 by 255, uint16 by 65535, floats are in [0, 1] already.
+    """
+
+    input_size: tuple[int, int] | None = None
+    n_channels: int | None = None
+    batch_size: int = 64
+    pixel_range: tuple[float, float] | None = None
+
+    differentiable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "pixel_range"):
+            value = getattr(self, name)
+            if value is not None:
+                value = tuple(value)
+                if len(value) != 2:
+                    raise ValueError(f"{name} must be two numbers or None, got {value!r}.")
+                object.__setattr__(self, name, value)
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size!r}.")
+
+    def __sklearn_clone__(self) -> Encoder:
+        return self
+
+    def load(self) -> None:
+        """Load what the encoder needs (weights, say), so that what fails fails before any work."""
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Embed a batch of images and check what comes back.
+
+        Parameters
+        ----------
+        images : ndarray of shape (b, C, H, W), float32
+            Pixels in units of [0, 1], at most ``batch_size`` of them.
+
+        Returns
+        -------
+        ndarray of shape (b, d), float32
+
+        Raises
+        ------
+        ValueError
+            If the encoder returns the wrong number of rows, not one vector per image, or a value
+            that is not finite. The message names the rows.
+        """
+        vectors = np.asarray(self._embed(images))
+        name = type(self).__name__
+        if vectors.ndim != 2 or len(vectors) != len(images):
+            raise ValueError(
+                f"{name} returned an array of shape {vectors.shape} for {len(images)} images; "
+                f"expected ({len(images)}, n_features): one vector per image, in order."
+            )
+        if vectors.dtype.kind not in "fiub":
+            raise ValueError(f"{name} returned {vectors.dtype} values; expected numbers.")
+        vectors = vectors.astype(np.float32, copy=False)
+        bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(bad):
+            raise ValueError(
+                f"{name} returned NaN or infinity for rows {bad[:10].tolist()} of a batch of "
+                f"{len(images)}; check those images and the encoder's precision."
+            )
+        return vectors
+
+    def _embed(self, images: np.ndarray) -> Any:
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal digest of what decides the embeddings; it is stored beside a noise."""
+        return digest(type(self).__name__, *self._identity())
+
+    def _identity(self) -> tuple[Any, ...]:
+        """Everything that decides the embeddings, as strings, numbers or arrays."""
+        return (self.input_size, self.n_channels, self.pixel_range)
+
+
+def digest(*parts: Any) -> str:
+    """First 16 hexadecimal digits of the SHA-256 of arrays (their bytes) and reprs (the rest)."""
+    sha = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            sha.update(f"{part.dtype}{part.shape}".encode())
+            sha.update(np.ascontiguousarray(part).view(np.uint8).data)
+        else:
+            sha.update(repr(part).encode())
+    return sha.hexdigest()[:16]

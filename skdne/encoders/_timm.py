@@ -1,0 +1,243 @@
+"""Encoders by their timm name, and the small one that comes with the package."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import json
+import os
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from torch import nn
+
+from skdne.encoders._torch import TorchBackend, frozen
+
+
+@dataclasses.dataclass(frozen=True)
+class TimmEncoder(TorchBackend):
+    """Encoder from timm: pretrained weights by name, or a local checkpoint.
+
+    The model is built on first use, kept once per process and shared by every equal encoder; a
+    pickle holds this specification only.
+
+    Parameters
+    ----------
+    model_name : str
+        A timm name such as ``"vit_base_patch16_224.mae"``, or ``"hf-hub:..."``.
+    checkpoint : path or None, default=None
+        Local weights (``.safetensors``, ``.pt``, ``.pth``) instead of the pretrained ones. Read
+        without running code from it. A dictionary with the key ``"model"`` is taken as a
+        masked-autoencoder checkpoint (the format of Medical_MAE): its decoder is left out and,
+        under ``pooling="avg"``, a fresh layer norm follows the pooling, as its authors do.
+    pooling : {"avg", "token"} or (int, int), default="avg"
+        Mean over the patches, the class token, or a grid of patch means, concatenated.
+    model_kwargs : dict or None, default=None
+        Further arguments of :func:`timm.create_model`, such as ``{"in_chans": 1}``.
+    input_size, n_channels, batch_size, pixel_range
+        See :class:`~skdne.encoders.Encoder`; the first two default to what the model was
+        trained with.
+    mean, std : float, tuple of float or None, default=None
+        Normalisation, in units of [0, 1], applied after the noise is added. None takes the
+        model's own for pretrained weights and no normalisation for a checkpoint.
+    device : str, default="auto"
+        A torch device; ``"auto"`` takes a GPU when there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        ``"auto"`` uses bfloat16 autocast where the hardware has it.
+
+    Raises
+    ------
+    ValueError
+        On first use: an unknown name, a checkpoint that does not fit the model, or a pooling the
+        model has not.
+    OSError
+        On first use: weights that cannot be read or downloaded.
+
+    Examples
+    --------
+    >>> from skdne import TimmEncoder
+    >>> TimmEncoder("vit_base_patch16_224.mae", pooling="token").pooling
+    'token'
+    """
+
+    model_name: str
+    checkpoint: str | os.PathLike[str] | None = dataclasses.field(default=None, kw_only=True)
+    pooling: str | tuple[int, int] = dataclasses.field(default="avg", kw_only=True)
+    model_kwargs: Any = dataclasses.field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pooling not in ("avg", "token"):
+            grid = tuple(self.pooling)
+            if len(grid) != 2 or not all(isinstance(k, int) and k > 0 for k in grid):
+                raise ValueError(
+                    f"pooling must be 'avg', 'token' or two positive integers, got "
+                    f"{self.pooling!r}."
+                )
+            object.__setattr__(self, "pooling", grid)
+        if self.checkpoint is not None:
+            object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
+        # hashable and in one order, so that equal specifications are equal encoders
+        kwargs = dict(self.model_kwargs or {})
+        object.__setattr__(self, "model_kwargs", tuple(sorted(kwargs.items())))
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        object.__setattr__(self, "_given", given)
+        if not self.model_name.startswith("hf-hub:"):  # those say only once they are loaded
+            self._fill_in(timm.models.get_pretrained_cfg(self.model_name))
+
+    def _fill_in(self, config: Any) -> None:
+        """Take sizes and normalisation that were not given from what timm knows of the model."""
+        if config is None:
+            return
+        kwargs = dict(self.model_kwargs)
+        channels, *size = config.input_size
+        size = kwargs.get("img_size", size)
+        n_channels = kwargs.get("in_chans", channels)
+        defaults = {
+            "n_channels": n_channels,
+            "input_size": (size, size) if isinstance(size, int) else tuple(size),
+        }
+        if self.checkpoint is None and n_channels == channels:
+            defaults |= {"mean": config.mean, "std": config.std}
+        for name, value in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (self.__dict__["_given"],)
+
+    def load(self) -> None:
+        module: Any = self._module()
+        if self.model_name.startswith("hf-hub:"):
+            self._fill_in(timm.models.PretrainedCfg(**module.pretrained_cfg))
+
+    def _module(self) -> nn.Module:
+        norm_after_pooling = self.pooling == "avg"
+        return _build(
+            self.model_name,
+            None if self.checkpoint is None else os.fspath(self.checkpoint),
+            self.model_kwargs,
+            norm_after_pooling,
+            str(self.torch_device),
+        )
+
+    def _vectors(self, module: Any, images: torch.Tensor) -> torch.Tensor:
+        features = module.forward_features(images)
+        prefix = getattr(module, "num_prefix_tokens", 0)
+        if self.pooling == "token":
+            if features.ndim != 3 or not prefix:
+                raise ValueError(f"{self.model_name} has no class token; use pooling='avg'.")
+            return features[:, 0]
+        if features.ndim == 3:  # tokens (b, n, d) -> map (b, d, h, w)
+            patches = features[:, prefix:].transpose(1, 2)
+            if self.pooling == "avg":
+                return getattr(module, "fc_norm", nn.Identity())(patches.mean(dim=-1))
+            features = patches.unflatten(-1, module.patch_embed.grid_size)
+        elif features.shape[-1] == module.num_features:  # channels last, as in Swin
+            features = features.permute(0, 3, 1, 2)
+        grid: Any = (1, 1) if self.pooling == "avg" else self.pooling
+        return nn.functional.adaptive_avg_pool2d(features, grid).flatten(1)
+
+
+def _rebuild(state: dict[str, Any]) -> TimmEncoder:
+    return TimmEncoder(**state)
+
+
+@functools.lru_cache(maxsize=4)
+def _build(
+    model_name: str,
+    checkpoint: str | None,
+    model_kwargs: tuple[tuple[str, Any], ...],
+    norm_after_pooling: bool,
+    device: str,
+) -> nn.Module:
+    """Build and load one model; the cache is what makes clones and grid points share it."""
+    kwargs = {"num_classes": 0, **dict(model_kwargs)}
+    if checkpoint is None:
+        return frozen(_pretrained(model_name, kwargs)).to(device)
+    weights, is_mae = _read_checkpoint(checkpoint)
+    if is_mae and norm_after_pooling:
+        kwargs["global_pool"] = "avg"  # timm then has fc_norm after the pooling, no norm before
+    model = _create(model_name, pretrained=False, **kwargs)
+    found = model.load_state_dict(weights, strict=False)
+    fresh = ("fc_norm.",) if is_mae else ()
+    left_out = ("head.", *(("decoder", "mask_token", "norm.") if is_mae else ()))
+    missing = [k for k in found.missing_keys if not k.startswith(fresh)]
+    unexpected = [k for k in found.unexpected_keys if not k.startswith(left_out)]
+    if missing or unexpected:
+        raise ValueError(
+            f"checkpoint {checkpoint!r} does not fit {model_name!r}: missing {missing[:5]}, "
+            f"unexpected {unexpected[:5]}; check model_name and model_kwargs."
+        )
+    return frozen(model).to(device)
+
+
+def _create(model_name: str, **kwargs: Any) -> Any:
+    try:
+        return timm.create_model(model_name, **kwargs)
+    except RuntimeError as error:
+        if "Unknown model" not in str(error):
+            raise
+        close = difflib.get_close_matches(model_name, timm.list_models(pretrained=False), n=3)
+        hint = f"did you mean one of {close}?" if close else "timm.list_models() lists the names."
+        raise ValueError(f"encoder: timm knows no model {model_name!r}; {hint}") from None
+
+
+def _pretrained(model_name: str, kwargs: dict[str, Any]) -> Any:
+    try:
+        return _create(model_name, pretrained=True, **kwargs)
+    except (OSError, RuntimeError) as error:  # hub and http errors are OSErrors, offline too
+        raise OSError(
+            f"the weights of {model_name!r} could not be loaded ({type(error).__name__}: {error}). "
+            "Run once where there is a network (timm keeps them in its cache), or download them "
+            f"and give TimmEncoder({model_name!r}, checkpoint='/path/to/weights.safetensors'). "
+            "encoder=None uses the small encoder that comes with skdne."
+        ) from error
+
+
+def _read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], bool]:
+    """Read weights; also whether they come wrapped as {"model": ...}, as MAE code saves them."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"checkpoint {path!r} does not exist.")
+    if path.endswith(".safetensors"):
+        return load_file(path), False
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    wrapped = isinstance(content, dict) and "model" in content
+    return (content["model"] if wrapped else content), wrapped
+
+
+@functools.cache
+def bundled_encoder() -> TimmEncoder:
+    """Return the default encoder: a small vision transformer that comes in the wheel.
+
+    128 x 128 grey images to 512 features; see its model card in the documentation. It exists so
+    that everything runs without a network, and it is no foundation model.
+
+    Returns
+    -------
+    TimmEncoder
+
+    Examples
+    --------
+    >>> from skdne import bundled_encoder
+    >>> bundled_encoder().input_size
+    (128, 128)
+    """
+    with as_file(files("skdne.encoders") / "bundled.safetensors") as path:
+        with safe_open(path, framework="np") as weights:
+            recipe = json.loads(weights.metadata()["skdne"])
+        return TimmEncoder(
+            recipe["model_name"],
+            checkpoint=path,
+            model_kwargs={**recipe["model_kwargs"], "img_size": recipe["img_size"]},
+            pooling=(2, 2),
+            mean=recipe["mean"],
+            std=recipe["std"],
+            precision="float32",  # the same figures on every machine; it is small enough
+        )

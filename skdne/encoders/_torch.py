@@ -1,0 +1,192 @@
+"""Encoders that are torch modules: device, precision and normalisation live here."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pickle
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from skdne.encoders._base import Encoder
+
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TorchBackend(Encoder):
+    """What encoders built on a torch module share; subclasses say which module.
+
+    Parameters
+    ----------
+    mean, std : float, tuple of float or None, default=None
+        Per channel, in units of [0, 1]; the module sees ``(image - mean) / std``. Applied after
+        the noise was added, so the noise lives in pixel units.
+    device : str, default="auto"
+        A torch device; ``"auto"`` takes a GPU when there is one.
+    precision : {"auto", "float32", "bfloat16"}, default="auto"
+        ``"bfloat16"`` runs under autocast; ``"auto"`` does so where the hardware has it.
+    """
+
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
+    device: str = "auto"
+    precision: str = "auto"
+
+    differentiable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}.")
+        for name in ("mean", "std"):
+            if isinstance(value := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(value))
+
+    def _module(self) -> nn.Module:
+        """Return the frozen module in eval mode on :attr:`torch_device`; loaded once."""
+        raise NotImplementedError
+
+    def load(self) -> None:
+        self._module()
+
+    @property
+    def torch_device(self) -> torch.device:
+        """Device that ``device`` stands for on this machine."""
+        if self.device != "auto":
+            return torch.device(self.device)
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed a batch with gradients to the images.
+
+        Parameters
+        ----------
+        images : Tensor of shape (b, C, H, W), float32, on :attr:`torch_device`
+            Pixels in units of [0, 1].
+
+        Returns
+        -------
+        Tensor of shape (b, d), float32
+        """
+        device = self.torch_device
+        for operation, constant in ((torch.sub, self.mean), (torch.div, self.std)):
+            if constant is not None:
+                values = torch.tensor(constant, dtype=torch.float32, device=device)
+                images = operation(images, values.reshape(-1, 1, 1))
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=runs_in_bfloat16(self.precision, device)
+        ):
+            vectors = self._vectors(self._module(), images)
+        return vectors.float()
+
+    def _vectors(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        vectors = module(images)
+        if not isinstance(vectors, torch.Tensor):
+            raise TypeError(
+                f"the module of {type(self).__name__} returned {type(vectors).__name__}; wrap it "
+                "in a module whose forward returns one tensor of shape (b, d)."
+            )
+        return vectors
+
+    def _embed(self, images: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            return self.forward(torch.from_numpy(images).to(self.torch_device)).cpu().numpy()
+
+    def _identity(self) -> tuple[Any, ...]:
+        tensors = self._module().state_dict()
+        weights = [tensor.detach().cpu().contiguous() for tensor in tensors.values()]
+        # bfloat16 has no numpy type: hash the raw bytes, whatever the type
+        arrays = [w.reshape(-1).view(torch.uint8).numpy() for w in weights]
+        return (*super()._identity(), self.mean, self.std, *tensors, *arrays)
+
+
+def runs_in_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether ``precision`` means bfloat16 on ``device``: "auto" asks the hardware."""
+    if precision != "auto":
+        return precision == "bfloat16"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":  # emulated bfloat16 is slower than float32
+        return "bf16" in " ".join(k for k, has in _cpu_capabilities().items() if has)
+    return False
+
+
+def _cpu_capabilities() -> dict[str, Any]:
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)  # torch >= 2.7
+    return dict(capabilities())
+
+
+def frozen(module: nn.Module) -> nn.Module:
+    """Put a module in eval mode and freeze its weights: gradients go to the noise alone."""
+    return module.eval().requires_grad_(False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TorchEncoder(TorchBackend):
+    """Encoder made of any torch module that maps images to one vector each.
+
+    The module is put in eval mode and frozen. Pickles hold its weights once; a clone shares them.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Maps a float32 tensor (b, C, H, W) to (b, d).
+    input_size, n_channels, batch_size, pixel_range
+        See :class:`~skdne.encoders.Encoder`.
+    mean, std, device, precision
+        See :class:`~skdne.encoders.TimmEncoder`.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from skdne import TorchEncoder
+    >>> encoder = TorchEncoder(torch.nn.Flatten(), input_size=(8, 8))
+    >>> encoder.embed(np.zeros((2, 1, 8, 8), dtype=np.float32)).shape
+    (2, 64)
+    """
+
+    module: nn.Module
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.module, nn.Module):
+            raise TypeError(f"module must be a torch.nn.Module, got {self.module!r}.")
+        frozen(self.module)
+
+    def _module(self) -> nn.Module:
+        return self.module.to(self.torch_device)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A pickled tensor embeds memory addresses, so the same encoder would hash differently
+        # each time. The structure on the meta device and the weights as arrays do not.
+        if "_skeleton" not in self.__dict__:
+            skeleton = pickle.dumps(copy.deepcopy(self.module).cpu().to("meta"))
+            object.__setattr__(self, "_skeleton", skeleton)
+        tensors = {
+            name: (t.float() if t.dtype == torch.bfloat16 else t).detach().cpu().numpy()
+            for name, t in _named_tensors(self.module)
+        }
+        options = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name != "module"
+        }
+        return _rebuild, (self.__dict__["_skeleton"], tensors, options)
+
+
+def _named_tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
+
+
+def _rebuild(skeleton: bytes, tensors: dict[str, np.ndarray], options: dict) -> TorchEncoder:
+    module = pickle.loads(skeleton).to_empty(device="cpu")
+    with torch.no_grad():
+        for name, tensor in _named_tensors(module):
+            tensor.copy_(torch.from_numpy(np.array(tensors[name])))
+    return TorchEncoder(module, **options)

@@ -1,0 +1,218 @@
+"""The fit, step by step: three sets, clean embeddings, g, the solver, the measurements."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+
+from skdne import diagnostics
+from skdne.attribute import SensitiveData
+from skdne.attribute_classifier import AttributeClassifier
+from skdne.budget import QueryBudget
+from skdne.encoders import Encoder
+from skdne.images import Images
+from skdne.leakage import Auc, conditional_auc, in_sample_auc, measure_leakage
+from skdne.noise import add_noise
+from skdne.objective import Objective, attribute_loss, embed_images
+from skdne.solvers import GeZO, NoiseSolver
+from skdne.splits import ThreeSets, three_sets
+
+OnEpoch = Callable[[np.ndarray, list[float], np.ndarray], bool]
+
+
+@dataclasses.dataclass
+class FitResult:
+    """What a fit found; the transformer's fitted attributes of the same names say what each is."""
+
+    noise: np.ndarray
+    n_features: int
+    attribute_classifier: Any = None
+    attribute_auc: float = np.nan
+    loss_curve: list[float] = dataclasses.field(default_factory=list)
+    stop_reason: str = "no solver"
+    leakage: dict[str, dict[str, Auc]] = dataclasses.field(default_factory=dict)
+    objective: dict[str, float] = dataclasses.field(default_factory=dict)
+    noise_size: dict[str, float] = dataclasses.field(default_factory=dict)
+    n_queries: int = 0
+
+
+def check_budget(max_queries: int | None, n: int, solver: NoiseSolver | None) -> None:
+    """Refuse a budget that cannot pay for g, one epoch and the final measurements.
+
+    Raises
+    ------
+    ValueError
+        Before anything is sent; the message holds the plan.
+    """
+    n_epoch = solver.queries_per_epoch(n) if solver else 0
+    n_final = n if solver else 0
+    least = n + n_final + n_epoch
+    if max_queries is None or max_queries >= least:
+        return
+    raise ValueError(
+        f"max_queries={max_queries} cannot pay for this fit: {n} images for the attribute "
+        f"classifier, {n_final} for the final measurements, and up to {n_epoch} for each of "
+        f"{solver.max_iter if solver else 0} epochs of the noise fit. Raise it to {least} at "
+        "least, give fewer images, or a cheaper solver."
+    )
+
+
+def without_attribute(encoder: Encoder, images: Images) -> FitResult:
+    """Return the result of ``solver=None`` without an attribute; one image tells the width."""
+    n_features = encoder.embed(images.batch(np.arange(1))).shape[1]
+    return FitResult(np.zeros(images.shape[1:], np.float32), n_features, n_queries=1)
+
+
+def fit_noise(
+    encoder: Encoder,
+    images: Images,
+    data: SensitiveData,
+    solver: NoiseSolver | None,
+    *,
+    objective: str,
+    reg_lambda: float,
+    attribute_classifier: Any,
+    leakage: bool,
+    max_queries: int | None,
+    seed: int,
+    on_epoch: OnEpoch,
+) -> FitResult:
+    """Learn the noise on the SA images and measure what it does.
+
+    Parameters
+    ----------
+    images : Images
+        The images of X; those of ``data.rows`` are used.
+    on_epoch : callable
+        Gets the noise, the loss curve and the rows of the selection set; True stops the fit.
+
+    See :class:`~skdne.DebiasedNoiseTransformer` for the others.
+    """
+    sets = three_sets(data.cells, data.codes, data.groups, leakage, seed)
+    diagnostics.warn(diagnostics.small_cells(data.cells, data.cell_names))
+    if not len(sets.select):
+        diagnostics.warn(diagnostics.no_held_out(data.codes))
+    budget = QueryBudget(max_queries)
+    clean = embed_images(encoder, images, None, False, data.rows, budget)
+
+    g = AttributeClassifier(attribute_classifier, data.classes)
+    g.fit(clean[sets.fit], data.codes[sets.fit], data.weights[sets.fit])
+    held_out, in_sample = (_auc_of(g, clean, data, rows) for rows in (sets.select, sets.fit))
+    diagnostics.warn(diagnostics.weak_classifier(held_out, in_sample, data.codes[sets.select]))
+
+    result = FitResult(
+        noise=np.zeros(images.shape[1:], dtype=np.float32),
+        attribute_classifier=g.estimator,
+        attribute_auc=held_out,
+        n_features=clean.shape[1],
+    )
+    edited = clean
+    if solver is not None:
+        # the noise is fitted on a copy of g, which a solver may re-train; g itself judges it
+        L = Objective(
+            encoder,
+            images,
+            data.rows[sets.fit],
+            data.codes[sets.fit],
+            data.weights[sets.fit],
+            copy.copy(g),
+            solver.space(images.shape),
+            objective=objective,
+            reg_lambda=reg_lambda,
+            clip=solver.clip,
+            budget=budget,
+        )
+        edited = _minimize(result, L, solver, g, clean, data, sets, seed, on_epoch)
+        result.noise_size = noise_size(images, data.rows, result.noise, solver.clip)
+        diagnostics.warn(diagnostics.large_noise(**result.noise_size))
+    if sets.report_folds:
+        before, after = (measure_leakage(z, data, sets, seed) for z in (clean, edited))
+        result.leakage = {name: {"before": before[name], "after": after[name]} for name in before}
+        if result.noise.any():
+            seen = [in_sample_auc(z, data, sets, seed) for z in (clean, edited)]
+            diagnostics.warn(diagnostics.still_leaking(result.leakage, seen[0], seen[1]))
+    result.n_queries = budget.spent
+    return result
+
+
+def _minimize(
+    result: FitResult,
+    L: Objective,
+    solver: NoiseSolver,
+    g: AttributeClassifier,
+    clean: np.ndarray,
+    data: SensitiveData,
+    sets: ThreeSets,
+    seed: int,
+    on_epoch: OnEpoch,
+) -> np.ndarray:
+    """Run the solver, keep its noise if it is better than none, return phi(x + eps)."""
+    budget = L.budget
+    budget.reserve(len(clean))
+
+    def report_epoch(theta: torch.Tensor, loss_curve: list[float]) -> bool:
+        return on_epoch(_image_shaped(L.space.expand(theta)), loss_curve, data.rows[sets.select])
+
+    solution = solver.minimize(L, seed, report_epoch)
+    budget.release()
+    result.loss_curve, result.stop_reason = solution.loss_curve, solution.stop_reason
+    if solution.stop_reason == "max_queries":
+        diagnostics.warn(diagnostics.budget_spent(budget.limit, len(solution.loss_curve)))
+
+    noise = L.space.expand(solution.theta).detach()
+    edited = embed_images(L.encoder, L.images, noise, L.clip, data.rows, budget)
+    L.attribute_classifier = g
+    everything = np.arange(len(L))
+    at_zero = L.value_of_embeddings(clean[sets.fit], everything, torch.zeros_like(noise))
+    at_noise = L.value_of_embeddings(edited[sets.fit], everything, noise)
+    result.objective = {"zero": at_zero, "noise": at_noise}
+    if isinstance(solver, GeZO) and not solver.shared_batch:
+        log_p = g.log_proba(torch.from_numpy(clean[sets.fit]))
+        losses = attribute_loss(log_p, torch.from_numpy(L.codes), L.objective).numpy()
+        diagnostics.warn(
+            diagnostics.signal_below_noise(at_zero - at_noise, losses, solver.batch_size)
+        )
+    problem = diagnostics.not_lower(at_zero, at_noise)
+    if problem is not None:
+        diagnostics.warn(problem)
+        result.noise = np.zeros_like(_image_shaped(noise))
+        result.objective["noise"] = at_zero
+        return clean
+    diagnostics.warn(diagnostics.nearly_affine(clean, edited))
+    diagnostics.warn(diagnostics.collapsed(g.log_proba(torch.from_numpy(edited)).numpy()))
+    result.noise = _image_shaped(noise)
+    return edited
+
+
+def noise_size(
+    images: Images, rows: np.ndarray, noise: np.ndarray, clip: bool, n_images: int = 64
+) -> dict[str, float]:
+    """L2 and L-infinity norm of the noise, and the PSNR (dB) of the first edited images."""
+    batch = torch.from_numpy(images.batch(rows[:n_images]))
+    error = float((add_noise(batch, torch.from_numpy(noise), clip) - batch).square().mean())
+    return {
+        "l2": float(np.linalg.norm(noise)),
+        "linf": float(np.abs(noise).max()),
+        "psnr": float(-10 * np.log10(error)) if error > 0 else np.inf,
+    }
+
+
+def _auc_of(
+    g: AttributeClassifier, embeddings: np.ndarray, data: SensitiveData, rows: np.ndarray
+) -> float:
+    if not len(rows):
+        return np.nan
+    scores = g.log_proba(torch.from_numpy(embeddings[rows])).numpy()
+    strata = None if data.strata is None else data.strata[rows]
+    return conditional_auc(data.codes[rows], scores, strata)
+
+
+def _image_shaped(noise: torch.Tensor) -> np.ndarray:
+    """One shared plane as (H, W), planes of channels as (C, H, W)."""
+    array = noise.detach().numpy().astype(np.float32)
+    return array[0].copy() if len(array) == 1 else array

@@ -1,0 +1,188 @@
+"""The method's mathematics: what is minimised over the noise eps, as a value and a gradient.
+
+Symbols of the paper (Jin et al. 2024, section 2.2) and their names here:
+
+=============  ==========================================================
+x_i, a_i       ``images``, ``codes`` (class index of the attribute)
+eps            ``noise``; a solver moves its parameters ``theta``
+phi            ``encoder``
+g              ``attribute_classifier`` (frozen while eps moves)
+lambda         ``reg_lambda``
+=============  ==========================================================
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from skdne.attribute_classifier import AttributeClassifier
+from skdne.budget import QueryBudget
+from skdne.encoders import Encoder, TorchBackend
+from skdne.images import Images
+from skdne.noise import NoiseSpace, add_noise
+
+OBJECTIVES = ("cross_entropy", "confusion")
+
+
+def attribute_loss(log_p: torch.Tensor, codes: torch.Tensor, objective: str) -> torch.Tensor:
+    """Loss of each image, from g's log-probabilities ``log_p`` (b, K); low means hidden.
+
+    ``"cross_entropy"`` (Eq. 2): -CE(a_i, g(z_i)) = log p(a_i). It has no lower bound: it rewards
+    ever more wrong predictions of this one g. ``"confusion"``: CE(uniform, g(z_i)) =
+    -1/K sum_k log p_k, smallest (log K) where g cannot tell; the uniform-confusion loss of Tzeng
+    et al. 2015 (Simultaneous deep transfer across domains and tasks, Eq. 4).
+    """
+    if objective == "cross_entropy":
+        return log_p.gather(1, codes[:, None])[:, 0]
+    return -log_p.mean(dim=1)
+
+
+class Objective:
+    """L(eps) = weighted mean over images of the attribute loss + lambda ||eps||_2 (Eq. 2).
+
+    With equal weights and ``"cross_entropy"`` this is Eq. 2 to the letter. A solver calls
+    :meth:`value` (black box) or :meth:`value_and_gradient` (white box) on rows of the SA images;
+    that is the only difference between the two.
+
+    Parameters
+    ----------
+    encoder : Encoder
+    images : Images
+    image_rows : ndarray of shape (n,), int
+        The SA images that the noise is fitted on, as rows of ``images``.
+    codes : ndarray of shape (n,), int
+        Class index of the attribute.
+    weights : ndarray of shape (n,)
+        1 for all, or balancing (y, a) cells.
+    attribute_classifier : AttributeClassifier
+    space : NoiseSpace
+    objective : {"cross_entropy", "confusion"}
+    reg_lambda : float
+    clip : bool
+        Clip x + eps to [0, 1].
+    budget : QueryBudget
+        Every image that is sent to the encoder is counted here.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        images: Images,
+        image_rows: np.ndarray,
+        codes: np.ndarray,
+        weights: np.ndarray,
+        attribute_classifier: AttributeClassifier,
+        space: NoiseSpace,
+        *,
+        objective: str,
+        reg_lambda: float,
+        clip: bool,
+        budget: QueryBudget,
+    ) -> None:
+        self.encoder = encoder
+        self.images = images
+        self.image_rows = image_rows
+        self.codes = codes
+        self.weights = weights
+        self.attribute_classifier = attribute_classifier
+        self.space = space
+        self.objective = objective
+        self.reg_lambda = reg_lambda
+        self.clip = clip
+        self.budget = budget
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def value(self, theta: torch.Tensor, rows: np.ndarray) -> float:
+        """L(eps) on ``rows``, from embeddings alone; costs ``len(rows)`` queries."""
+        with torch.no_grad():
+            noise = self.space.expand(theta)
+            return self.value_of_embeddings(self.embed(noise, rows), rows, noise)
+
+    def value_of_embeddings(
+        self, embeddings: np.ndarray, rows: np.ndarray, noise: torch.Tensor
+    ) -> float:
+        """L(eps) where phi(x + eps) is already there."""
+        log_p = self.attribute_classifier.log_proba(torch.from_numpy(embeddings))
+        loss = attribute_loss(log_p, torch.from_numpy(self.codes[rows]), self.objective)
+        weights = torch.from_numpy(self._weights(rows))
+        return float((weights * loss).sum() + self._penalty(noise))
+
+    def value_and_gradient(
+        self, theta: torch.Tensor, rows: np.ndarray
+    ) -> tuple[float, torch.Tensor]:
+        """L(eps) on ``rows`` and its gradient in theta, through the encoder."""
+        assert isinstance(self.encoder, TorchBackend)
+        device = self.encoder.torch_device
+        self.budget.spend(len(rows))
+        theta = theta.detach().requires_grad_(True)
+        weights = torch.from_numpy(self._weights(rows)).to(device)
+        codes = torch.from_numpy(self.codes[rows]).to(device)
+        value = 0.0
+        size = self.encoder.batch_size
+        for start in range(0, len(rows), size):  # memory is bounded by the encoder's batch size
+            chunk = slice(start, start + size)
+            batch = torch.from_numpy(self.images.batch(self.image_rows[rows[chunk]])).to(device)
+            noise = self.space.expand(theta).to(device)
+            embeddings = self.encoder.forward(add_noise(batch, noise, self.clip))
+            log_p = self.attribute_classifier.log_proba(embeddings)
+            loss = attribute_loss(log_p, codes[chunk], self.objective)
+            part = (weights[chunk] * loss).sum()
+            part.backward()
+            value += part.item()
+        penalty = self._penalty(self.space.expand(theta))
+        penalty.backward()
+        assert theta.grad is not None
+        return value + penalty.item(), theta.grad
+
+    def embed(self, noise: torch.Tensor, rows: np.ndarray) -> np.ndarray:
+        """phi(x + eps) of ``rows``, counted."""
+        return embed_images(
+            self.encoder, self.images, noise, self.clip, self.image_rows[rows], self.budget
+        )
+
+    def refit_attribute_classifier(self, theta: torch.Tensor) -> None:
+        """Train g anew on the edited images; costs one query for each image."""
+        rows = np.arange(len(self))
+        embeddings = self.embed(self.space.expand(theta), rows)
+        self.attribute_classifier.fit(embeddings, self.codes, self.weights)
+
+    def _weights(self, rows: np.ndarray) -> np.ndarray:
+        weights = self.weights[rows]
+        return (weights / weights.sum()).astype(np.float32)
+
+    def _penalty(self, noise: torch.Tensor) -> torch.Tensor:
+        # vector_norm: its gradient at 0 is 0; that of sqrt(sum(eps^2)) would be nan
+        return self.reg_lambda * torch.linalg.vector_norm(noise)
+
+
+def embed_images(
+    encoder: Encoder,
+    images: Images,
+    noise: torch.Tensor | None,
+    clip: bool,
+    rows: np.ndarray | None = None,
+    budget: QueryBudget | None = None,
+) -> np.ndarray:
+    """phi(x + eps) in batches, of ``rows`` or all images; ``noise=None`` embeds them as they are.
+
+    Returns
+    -------
+    ndarray of shape (n_rows, d), float32
+    """
+    if budget is not None:
+        budget.spend(len(images) if rows is None else len(rows))
+    embeddings = []
+    for _, batch in images.batches(encoder.batch_size, rows):
+        if noise is not None:
+            batch = add_noise(torch.from_numpy(batch), noise, clip).numpy()
+        embeddings.append(encoder.embed(batch))
+    widths = {e.shape[1] for e in embeddings}
+    if len(widths) > 1:
+        raise ValueError(
+            f"{type(encoder).__name__} returned vectors of different lengths, {sorted(widths)}, "
+            "for images of one run; it must be the same model throughout."
+        )
+    return np.concatenate(embeddings)

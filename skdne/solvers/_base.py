@@ -1,0 +1,134 @@
+"""What the solvers share: the form of the noise, one step's result, and the loop around steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils._param_validation import Interval
+
+from skdne.budget import BudgetExhaustedError
+from skdne.noise import NoiseSpace
+from skdne.objective import Objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """State after one step: the parameters, L(eps) as last evaluated, and if an epoch ends."""
+
+    theta: torch.Tensor
+    loss: float
+    ends_epoch: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Solution:
+    """Where a solver stopped and why: ``"max_iter"``, ``"callback"`` or ``"max_queries"``."""
+
+    theta: torch.Tensor
+    loss_curve: list[float]
+    stop_reason: str
+
+
+class NoiseSolver(BaseEstimator):
+    """Base of the solvers. A subclass is its pseudo-code: a generator of steps.
+
+    ``iterate(objective, seed)`` yields a :class:`Step` after each step. Every random draw comes
+    from ``np.random.default_rng([seed, epoch, ...])``, so a draw depends on its place alone.
+    """
+
+    needs_gradient: ClassVar[bool]
+
+    max_iter: int
+    batch_size: int
+    clip: bool
+    radius: float | None
+    per_channel: bool
+    grid_size: int | None
+    refit_every: int | None
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "step_size": [Interval(Real, 0, None, closed="neither")],
+        "clip": ["boolean"],
+        "radius": [Interval(Real, 0, None, closed="neither"), None],
+        "per_channel": ["boolean"],
+        "grid_size": [Interval(Integral, 1, None, closed="left"), None],
+        "refit_every": [Interval(Integral, 1, None, closed="left"), None],
+    }
+
+    def space(self, image_shape: tuple[int, ...]) -> NoiseSpace:
+        """Form of the noise for images of this shape."""
+        return NoiseSpace(image_shape, self.per_channel, self.grid_size)
+
+    def validate(self) -> None:
+        """Check the parameters, before any work."""
+        self._validate_params()
+
+    def queries_per_epoch(self, n_images: int) -> int:
+        """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
+        raise NotImplementedError
+
+    def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
+        """Yield the steps of the minimisation."""
+        raise NotImplementedError
+
+    def minimize(
+        self,
+        objective: Objective,
+        seed: int,
+        on_epoch: Callable[[torch.Tensor, list[float]], bool],
+    ) -> Solution:
+        """Run the steps until they end, the callback says stop, or the budget is spent.
+
+        Parameters
+        ----------
+        objective : Objective
+        seed : int
+        on_epoch : callable
+            Gets theta and the loss curve after each epoch; True stops.
+
+        Returns
+        -------
+        Solution
+            With the last theta that was reached, also where the budget ended an epoch midway.
+        """
+        theta = objective.space.zeros()
+        curve: list[float] = []
+        losses: list[float] = []
+        reason = "max_iter"
+        try:
+            for step in self.iterate(objective, seed):
+                theta = step.theta
+                losses.append(step.loss)
+                if not step.ends_epoch:
+                    continue
+                curve.append(float(np.mean(losses)))
+                losses = []
+                if on_epoch(theta, curve):
+                    reason = "callback"
+                    break
+                epoch = len(curve)
+                if self.refit_every and epoch % self.refit_every == 0 and epoch < self.max_iter:
+                    objective.refit_attribute_classifier(theta)
+        except BudgetExhaustedError:
+            reason = "max_queries"
+            curve += [float(np.mean(losses))] if losses else []
+        return Solution(theta, curve, reason)
+
+
+def draw_batch(objective: Objective, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of one random mini-batch, without repetition."""
+    n = len(objective)
+    return rng.choice(n, size=min(batch_size, n), replace=False)
+
+
+def gaussian(space: NoiseSpace, rng: np.random.Generator) -> torch.Tensor:
+    """Draw a standard normal direction in the solver's parameters."""
+    return torch.from_numpy(rng.standard_normal(space.shape, dtype=np.float32))

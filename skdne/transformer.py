@@ -1,0 +1,406 @@
+"""DebiasedNoiseTransformer: learn a noise that hides an attribute; embed images with it."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral, Real
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.callback import CallbackSupportMixin, with_callbacks
+from sklearn.utils import _safe_indexing, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdne.attribute import check_sensitive_data
+from skdne.attribute_classifier import is_differentiable
+from skdne.encoders import Encoder, as_encoder
+from skdne.images import Images, check_images, is_paths
+from skdne.noise import StoredNoise, add_noise, load_noise_file, save_noise_file
+from skdne.noise_fit import FitResult, check_budget, fit_noise, without_attribute
+from skdne.objective import OBJECTIVES, embed_images
+from skdne.solvers import NoiseSolver, as_solver
+
+
+class DebiasedNoiseTransformer(
+    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Embed images with one learned additive noise that hides a sensitive attribute.
+
+    ``fit`` learns the noise eps on images with a sensitive attribute (SA); ``transform`` returns
+    phi(x + eps) for any images. The encoder phi is never changed. The edit *mitigates* a shortcut;
+    how much is in ``leakage_``, and a fit that reached little says so.
+
+    Parameters
+    ----------
+    encoder : None, str or Encoder, default=None
+        phi. A timm name, an encoder object, or None for the small bundled encoder.
+    solver : {"adam", "gezo", "spsa"}, NoiseSolver or None, default="adam"
+        ``"adam"`` needs gradients, ``"gezo"`` and ``"spsa"`` only embeddings. A solver object such
+        as ``Adam(clip=True)`` sets its options, which can then be searched
+        (``dne__solver__step_size``). None learns no noise: the control arm of a search.
+    objective : {"cross_entropy", "confusion"}, default="cross_entropy"
+        ``"cross_entropy"`` is the papers' Eq. 2; ``"confusion"`` minimises the cross-entropy of g
+        to the uniform distribution, which cannot run away.
+    reg_lambda : float, default=0.01
+        Weight of ``||eps||_2``, at least 0.
+    attribute_classifier : scikit-learn classifier or None, default=None
+        g. None is a linear head on standardised embeddings. A fitted one is used as it is; inside
+        a pipeline or search wrap it in :class:`~sklearn.frozen.FrozenEstimator`. The gradient
+        solvers take linear classifiers and MLPClassifier, the others any with ``predict_proba``.
+    image_shape : tuple of int or None, default=None
+        Shape of an image where X holds flat rows; (H, W), (C, H, W) or (H, W, C).
+    leakage : bool, default=True
+        Measure ``leakage_``; it takes 30% of the SA images away from the fit.
+    max_queries : int or None, default=None
+        Most images that fit may send to the encoder, all included.
+    random_state : int, RandomState instance or None, default=None
+        Seeds the splits, the solver and the probes. An int repeats results to the bit on a CPU.
+
+    Attributes
+    ----------
+    noise_ : ndarray of shape (H, W) or (C, H, W), float32
+        eps, in pixel units of [0, 1], at the encoder's input size.
+    clip_ : bool
+        Whether ``transform`` clips x + eps to [0, 1].
+    leakage_ : dict
+        ``{"linear" | "rbf" | "mlp": {"before" | "after": (auc, low, high)}}``: AUC of probes of the
+        attribute trained anew, with 95% intervals, on patients the noise has not seen; within
+        classes of y where y was given. Empty without ``leakage`` or where images are too few.
+    loss_curve_ : list of float
+        Mean objective of each epoch.
+    objective_ : dict
+        Objective over all fit images without the noise (``"zero"``) and with it (``"noise"``).
+    noise_size_ : dict
+        ``"l2"`` and ``"linf"`` norm, and ``"psnr"`` of edited images in dB.
+    attribute_classifier_ : classifier
+        g, fitted on clean embeddings.
+    attribute_auc_ : float
+        AUC of g on held-out images.
+    classes_ : ndarray
+        Classes of the attribute.
+    n_iter_ : int
+        Epochs run.
+    n_queries_ : int
+        Images sent to the encoder by fit.
+    stop_reason_ : {"max_iter", "callback", "max_queries", "no solver"}
+        Why the noise fit ended.
+    n_features_in_ : int
+        Size of the second axis of X, where X is an array.
+
+    Notes
+    -----
+    Images with an attribute are parted by patient into three sets, to fit the noise, for callbacks
+    that stop (50%, 20%) and to report on (30%). Where y is given it only balances: every
+    (y, attribute) cell weighs the same, lest the disease be hidden with the attribute.
+
+    References
+    ----------
+    Jin, Deng, Chen, Li 2024, "Debiased Noise Editing on Foundation Models for Fair Medical Image
+    Classification" (MICCAI), Eq. 1; the same authors' "Universal Debiased Editing", Eq. 2.
+
+    Examples
+    --------
+    >>> from skdne import Adam, DebiasedNoiseTransformer
+    >>> from skdne.datasets import make_biased_images
+    >>> data = make_biased_images(80, random_state=0)
+    >>> dne = DebiasedNoiseTransformer(
+    ...     solver=Adam(max_iter=2), objective="confusion", leakage=False, random_state=0
+    ... )
+    >>> Z = dne.fit_transform(data.images, data.target, sensitive_features=data.sensitive_features)
+    >>> Z.shape
+    (80, 512)
+    """
+
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {
+        "sensitive_features": True,
+        "groups": True,
+    }
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "objective": [StrOptions(set(OBJECTIVES))],
+        "reg_lambda": [Interval(Real, 0, None, closed="left")],
+        "leakage": ["boolean"],
+        "max_queries": [Interval(Integral, 1, None, closed="left"), None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        encoder=None,
+        *,
+        solver="adam",
+        objective="cross_entropy",
+        reg_lambda=0.01,
+        attribute_classifier=None,
+        image_shape=None,
+        leakage=True,
+        max_queries=None,
+        random_state=None,
+    ):
+        self.encoder = encoder
+        self.solver = solver
+        self.objective = objective
+        self.reg_lambda = reg_lambda
+        self.attribute_classifier = attribute_classifier
+        self.image_shape = image_shape
+        self.leakage = leakage
+        self.max_queries = max_queries
+        self.random_state = random_state
+
+    @with_callbacks
+    def fit(self, X, y=None, *, sensitive_features=None, groups=None) -> Self:
+        """Learn the noise.
+
+        Parameters
+        ----------
+        X : array of images, of flat rows, or file paths, n of them
+            See :mod:`skdne.images`.
+        y : array-like of shape (n,) or None, default=None
+            Classes of the disease; only used to balance the (y, attribute) cells.
+        sensitive_features : array-like of shape (n,) or (n, k)
+            The attribute; several columns are intersected. Rows where it is missing are left out.
+        groups : array-like of shape (n,) or None, default=None
+            Patients: images of one patient are never parted.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            For bad input, before the encoder is called.
+
+        Warns
+        -----
+        DebiasingWarning
+            Where the noise does not do what one may take it for.
+        """
+        self._validate_params()
+        solver = as_solver(self.solver)
+        encoder = as_encoder(self.encoder)
+        self._check_gradients(solver, encoder)
+        if sensitive_features is None and solver is not None:
+            raise ValueError(_NO_ATTRIBUTE)
+        encoder.load()
+        images = self._images(X, encoder, reset=True)
+        data = None
+        if sensitive_features is not None:
+            data = check_sensitive_data(sensitive_features, y, groups, len(images))
+            check_budget(self.max_queries, len(data.rows), solver)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+
+        context = self._init_callback_context(max_subtasks=solver.max_iter if solver else 0)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+
+        def on_epoch(noise: np.ndarray, loss_curve: list[float], held_out: np.ndarray) -> bool:
+            assert solver is not None
+            return self._call_back(
+                context,
+                {"noise_": noise, "clip_": solver.clip, "loss_curve_": list(loss_curve)},
+                X=lambda: _safe_indexing(X, held_out),  # a stopping rule sees held-out images
+                y=lambda: None if y is None else _safe_indexing(y, held_out),
+            )
+
+        if data is None:
+            result = without_attribute(encoder, images)
+        else:
+            result = fit_noise(
+                encoder,
+                images.decoded(),
+                data,
+                solver,
+                objective=self.objective,
+                reg_lambda=self.reg_lambda,
+                attribute_classifier=self.attribute_classifier,
+                leakage=self.leakage,
+                max_queries=self.max_queries,
+                seed=seed,
+                on_epoch=on_epoch,
+            )
+            self.classes_ = data.classes
+        self._set_result(result, clip=bool(solver and solver.clip))
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+        return self
+
+    def transform(self, X) -> np.ndarray:
+        """Embed images with the noise: phi(x + eps).
+
+        Parameters
+        ----------
+        X : array of images, of flat rows, or file paths, n of them
+            Of the shape seen in fit, where that was an array.
+
+        Returns
+        -------
+        ndarray of shape (n, d), float32
+        """
+        check_is_fitted(self, "noise_")
+        encoder = as_encoder(self.encoder)
+        images = self._images(X, encoder, reset=False)
+        noise = self._noise_planes() if self.noise_.any() else None
+        return embed_images(encoder, images, noise, self.clip_)
+
+    def edit(self, X) -> np.ndarray:
+        """Return the edited images x + eps, as the encoder sees them.
+
+        Parameters
+        ----------
+        X : array of images, of flat rows, or file paths, n of them
+
+        Returns
+        -------
+        ndarray of shape (n, H, W), (n, C, H, W) or (n, H, W, C), float32
+            At the encoder's input size, in units of [0, 1] (beyond, without clipping), laid out
+            like X.
+        """
+        check_is_fitted(self, "noise_")
+        images = self._images(X, as_encoder(self.encoder), reset=False)
+        noise = self._noise_planes()
+        edited = [
+            images.restore(add_noise(torch.from_numpy(batch), noise, self.clip_).numpy())
+            for _, batch in images.batches(64)
+        ]
+        return np.concatenate(edited)
+
+    def save_noise(self, path: str | os.PathLike[str]) -> None:
+        """Write the noise to a file.
+
+        Parameters
+        ----------
+        path : path
+            ``.safetensors`` keeps the encoder's fingerprint and the clipping; ``.pt`` is the DNE
+            authors' format, for one plane without clipping.
+        """
+        check_is_fitted(self, "noise_")
+        fingerprint = as_encoder(self.encoder).fingerprint
+        stored = StoredNoise(self.noise_, self.clip_, fingerprint, self._n_features_out)
+        save_noise_file(path, stored)
+
+    @classmethod
+    def load_noise(cls, path: str | os.PathLike[str], encoder=None) -> Self:
+        """Make a fitted transformer from a noise file.
+
+        Parameters
+        ----------
+        path : path
+            ``.safetensors``, or the ``.pt`` of the DNE authors; no code in it is run.
+        encoder : None, str or Encoder, default=None
+            The encoder that the noise was learned for.
+
+        Returns
+        -------
+        DebiasedNoiseTransformer
+
+        Raises
+        ------
+        ValueError
+            If the file holds no noise, or one for another encoder or image size.
+        """
+        stored = load_noise_file(path)
+        phi = as_encoder(encoder)
+        phi.load()
+        name = os.fspath(path)
+        if stored.fingerprint not in (None, phi.fingerprint):
+            raise ValueError(
+                f"the noise in {name!r} was learned for another encoder (fingerprint "
+                f"{stored.fingerprint}, this one has {phi.fingerprint}); give that one as encoder."
+            )
+        if phi.input_size not in (None, stored.noise.shape[-2:]):
+            raise ValueError(
+                f"the noise in {name!r} has shape {stored.noise.shape}, the encoder takes images "
+                f"of {phi.input_size}."
+            )
+        self = cls(encoder)
+        self.noise_ = stored.noise.astype(np.float32)
+        self.clip_ = stored.clip
+        n_features = stored.n_features
+        if n_features is None:  # the authors' file does not say: ask the encoder once
+            planes = stored.noise if stored.noise.ndim == 3 else stored.noise[None]
+            channels = phi.n_channels or len(planes)
+            black = np.zeros((1, channels, *stored.noise.shape[-2:]), dtype=np.float32)
+            n_features = phi.embed(black).shape[1]
+        self._n_features_out = n_features
+        return self
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        tags.transformer_tags.preserves_dtype = []  # embeddings are float32 whatever comes in
+        return tags
+
+    def _check_gradients(self, solver: NoiseSolver | None, encoder: Encoder) -> None:
+        if solver is None or not solver.needs_gradient:
+            return
+        name = type(solver).__name__
+        if not encoder.differentiable:
+            raise ValueError(
+                f"solver {name} needs gradients, which {type(encoder).__name__} does not give; use "
+                "solver='gezo' or solver='spsa'."
+            )
+        if not is_differentiable(self.attribute_classifier):
+            raise ValueError(
+                f"solver {name} needs an attribute_classifier with gradients: a linear "
+                f"classifier or MLPClassifier, after StandardScaler if any; got {self.attribute_classifier!r}. "
+                "The solvers 'gezo' and 'spsa' take any classifier with predict_proba."
+            )
+
+    def _images(self, X: Any, encoder: Encoder, *, reset: bool) -> Images:
+        """Check X against the encoder and, after fit, against the shape seen there."""
+        if not is_paths(X):
+            X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
+        images = check_images(
+            X,
+            image_shape=self.image_shape,
+            input_size=encoder.input_size,
+            n_channels=encoder.n_channels,
+            pixel_range=encoder.pixel_range,
+        )
+        if reset:
+            self._image_shape_in = images.source_shape
+            return images
+        seen = getattr(self, "_image_shape_in", None)
+        if None not in (seen, images.source_shape) and seen != images.source_shape:
+            raise ValueError(
+                f"X has images of shape {images.source_shape}; fit saw shape {seen}. Give images "
+                "of one shape, or file paths."
+            )
+        if images.shape[1:] != self.noise_.shape[-2:]:
+            raise ValueError(
+                f"X has images of {images.shape[1:]} pixels, the noise is {self.noise_.shape[-2:]};"
+                " set input_size on the encoder to have images resized."
+            )
+        return images
+
+    def _noise_planes(self) -> torch.Tensor:
+        noise = self.noise_ if self.noise_.ndim == 3 else self.noise_[None]
+        return torch.from_numpy(np.array(noise))
+
+    def _call_back(self, context: Any, state: dict[str, Any], **data: Any) -> bool:
+        epoch = context.subcontext("epoch").call_on_fit_task_begin(estimator=self)
+        return epoch.call_on_fit_task_end(estimator=self, reconstruction_attributes=state, **data)
+
+    def _set_result(self, result: FitResult, clip: bool) -> None:
+        self.noise_ = result.noise
+        self.clip_ = clip
+        self.loss_curve_ = result.loss_curve
+        self.n_iter_ = len(result.loss_curve)
+        self.stop_reason_ = result.stop_reason
+        self.attribute_classifier_ = result.attribute_classifier
+        self.attribute_auc_ = result.attribute_auc
+        self.leakage_ = result.leakage
+        self.objective_ = result.objective
+        self.noise_size_ = result.noise_size
+        self.n_queries_ = result.n_queries
+        self._n_features_out = result.n_features
+
+
+_NO_ATTRIBUTE = (
+    "sensitive_features is missing: pass fit(X, y, sensitive_features=a). In a Pipeline or a "
+    "search, switch on metadata routing first (sklearn.set_config(enable_metadata_routing=True)) and pass "
+    "sensitive_features=a to its fit; without routing, Pipeline.fit takes "
+    "dne__sensitive_features=a (the step's name first). solver=None needs no attribute."
+)
