@@ -41,27 +41,6 @@ class FitResult:
     n_queries: int = 0
 
 
-def check_budget(max_queries: int | None, n: int, solver: NoiseSolver | None) -> None:
-    """Refuse a budget that cannot pay for g, one epoch and the final measurements.
-
-    Raises
-    ------
-    ValueError
-        Before anything is sent; the message holds the plan.
-    """
-    n_epoch = solver.queries_per_epoch(n) if solver else 0
-    n_final = n if solver else 0
-    least = n + n_final + n_epoch
-    if max_queries is None or max_queries >= least:
-        return
-    raise ValueError(
-        f"max_queries={max_queries} cannot pay for this fit: {n} images for the attribute "
-        f"classifier, {n_final} for the final measurements, and up to {n_epoch} for each of "
-        f"{solver.max_iter if solver else 0} epochs of the noise fit. Raise it to {least} at "
-        "least, give fewer images, or a cheaper solver."
-    )
-
-
 def without_attribute(encoder: Encoder, images: Images) -> FitResult:
     """Return the result of ``solver=None`` without an attribute; one image tells the width."""
     n_features = encoder.embed(images.batch(np.arange(1))).shape[1]

@@ -15,13 +15,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdne.attribute import check_sensitive_data
-from skdne.attribute_classifier import is_differentiable
 from skdne.encoders import Encoder, as_encoder
+from skdne.fit_checks import check_budget, check_solver
 from skdne.images import Images, check_images, is_paths
 from skdne.noise import StoredNoise, add_noise, load_noise_file, save_noise_file
-from skdne.noise_fit import FitResult, check_budget, fit_noise, without_attribute
+from skdne.noise_fit import FitResult, fit_noise, without_attribute
 from skdne.objective import OBJECTIVES, embed_images
-from skdne.solvers import NoiseSolver, as_solver
+from skdne.solvers import as_solver
 
 
 class DebiasedNoiseTransformer(
@@ -182,9 +182,7 @@ class DebiasedNoiseTransformer(
         self._validate_params()
         solver = as_solver(self.solver)
         encoder = as_encoder(self.encoder)
-        self._check_gradients(solver, encoder)
-        if sensitive_features is None and solver is not None:
-            raise ValueError(_NO_ATTRIBUTE)
+        check_solver(solver, encoder, self.attribute_classifier, sensitive_features)
         encoder.load()
         images = self._images(X, encoder, reset=True)
         data = None
@@ -332,22 +330,6 @@ class DebiasedNoiseTransformer(
         tags.transformer_tags.preserves_dtype = []  # embeddings are float32 whatever comes in
         return tags
 
-    def _check_gradients(self, solver: NoiseSolver | None, encoder: Encoder) -> None:
-        if solver is None or not solver.needs_gradient:
-            return
-        name = type(solver).__name__
-        if not encoder.differentiable:
-            raise ValueError(
-                f"solver {name} needs gradients, which {type(encoder).__name__} does not give; use "
-                "solver='gezo' or solver='spsa'."
-            )
-        if not is_differentiable(self.attribute_classifier):
-            raise ValueError(
-                f"solver {name} needs an attribute_classifier with gradients: a linear "
-                f"classifier or MLPClassifier, after StandardScaler if any; got {self.attribute_classifier!r}. "
-                "The solvers 'gezo' and 'spsa' take any classifier with predict_proba."
-            )
-
     def _images(self, X: Any, encoder: Encoder, *, reset: bool) -> Images:
         """Check X against the encoder and, after fit, against the shape seen there."""
         if not is_paths(X):
@@ -396,11 +378,3 @@ class DebiasedNoiseTransformer(
         self.noise_size_ = result.noise_size
         self.n_queries_ = result.n_queries
         self._n_features_out = result.n_features
-
-
-_NO_ATTRIBUTE = (
-    "sensitive_features is missing: pass fit(X, y, sensitive_features=a). In a Pipeline or a "
-    "search, switch on metadata routing first (sklearn.set_config(enable_metadata_routing=True)) and pass "
-    "sensitive_features=a to its fit; without routing, Pipeline.fit takes "
-    "dne__sensitive_features=a (the step's name first). solver=None needs no attribute."
-)

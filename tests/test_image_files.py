@@ -254,6 +254,28 @@ def test_one_corrupted_byte_of_a_png_is_an_error(tmp_path, place):
         check_images([path], input_size=(8, 8), n_channels=1).verify()
 
 
+def test_files_that_changed_since_the_check_are_an_error(tmp_path):
+    path = save(grey8(), tmp_path / "x.png")
+    images = check_images([path])
+    save(grey8(9, 9), path)
+    with pytest.raises(ValueError, match=r"x\.png: .*\(9, 9\), was \(20, 24\).*change"):
+        images.batch([0])
+    save(grey16(), path)
+    with pytest.raises(TypeError, match="Cannot cast"):  # never wrapped around
+        images.decoded()
+
+
+def test_integers_that_16_bits_cannot_hold_are_an_error(tmp_path):
+    wide = save(grey16().astype(np.int32) - 66000, tmp_path / "wide.tif")
+    white = save(grey16(), tmp_path / "white.tif", tiffinfo={262: 0})
+    with pytest.raises(ValueError, match="2 image file") as caught:
+        check_images([wide, white]).verify()
+    assert "wide.tif: ValueError: holds integers that 16 bits cannot" in str(caught.value)
+    assert "white.tif: ValueError: is a 16-bit TIFF in which 0 is white" in str(caught.value)
+    wide = save(grey16().astype(np.int32), tmp_path / "wide.tif")
+    assert check_images([wide]).batch([0]).max() > 0.9
+
+
 def test_files_cannot_give_4_channels(tmp_path):
     with pytest.raises(ValueError, match="n_channels=4"):
         check_images(mixed_files(tmp_path), n_channels=4)
@@ -300,6 +322,12 @@ def test_dicom_without_a_window_fills_its_stored_bits(tmp_path):
     ):
         np.testing.assert_allclose(got, want, atol=0.51 / 65535)
     np.testing.assert_array_equal(images.decoded().batch(range(5))[:, 0], batch)
+
+
+def test_files_that_bring_their_own_range_do_not_warn(tmp_path):
+    dark = RNG.random((9, 9), dtype=np.float32) / 20
+    paths = [dicom(tmp_path / "a.dcm", grey16(9, 9) >> 8), save(dark, tmp_path / "x.tif")]
+    assert check_images(paths).batch([0, 1]).max() < 1 / 8
 
 
 @pytest.mark.parametrize("kind", ["MONOCHROME1", "MONOCHROME2"])

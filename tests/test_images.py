@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skdne.images import PixelRangeWarning, check_images
+from skdne.images import PixelRangeWarning, check_images, is_paths
 
 RNG = np.random.default_rng(0)
 quiet = pytest.mark.filterwarnings("ignore::skdne.images.PixelRangeWarning")
@@ -58,6 +58,7 @@ def test_layouts_agree_and_scaling_is_exact(chw):
     assert last.layout == "HWC"
     assert last.source_shape == hwc.shape[1:]
     np.testing.assert_array_equal(last.batch(slice(None)), expected)
+    assert last.batch(slice(None)).flags.c_contiguous
     np.testing.assert_array_equal(last.restore(expected), np.moveaxis(expected, 1, -1))
 
     flat = check_images(chw.reshape(len(chw), -1), image_shape=chw.shape[1:])
@@ -264,3 +265,21 @@ IMAGES = np.tile(np.linspace(0, 1, 36).reshape(6, 6), (2, 1, 1))
 def test_bad_input_has_one_clear_error(X, options, error, message):
     with pytest.raises(error, match=message):
         check_images(X, **options)
+
+
+@pytest.mark.parametrize(
+    ("X", "expected"),
+    [
+        ("a.png", True),
+        (["a.png"], True),
+        (np.array(["a.png"]), True),
+        (pd.Series(["a.png"], index=[7]), True),
+        ([], False),
+        ([[1.0]], False),
+        (IMAGES, False),
+        (pd.DataFrame(IMAGES[0]), False),
+        (None, False),
+    ],
+)
+def test_is_paths(X, expected):
+    assert is_paths(X) is expected

@@ -48,7 +48,7 @@ class Encoder:
         for name in ("input_size", "pixel_range"):
             value = getattr(self, name)
             if value is not None:
-                value = tuple(value)
+                value = tuple(value) if np.iterable(value) else (value,)
                 if len(value) != 2:
                     raise ValueError(f"{name} must be two numbers or None, got {value!r}.")
                 object.__setattr__(self, name, value)
@@ -79,8 +79,13 @@ class Encoder:
             If the encoder returns the wrong number of rows, not one vector per image, or a value
             that is not finite. The message names the rows.
         """
-        vectors = np.asarray(self._embed(images))
         name = type(self).__name__
+        try:
+            vectors = np.asarray(self._embed(np.asarray(images, dtype=np.float32)))
+        except ValueError as error:
+            if "inhomogeneous" not in str(error):
+                raise
+            raise ValueError(f"{name} returned vectors of different lengths.") from error
         if vectors.ndim != 2 or len(vectors) != len(images):
             raise ValueError(
                 f"{name} returned an array of shape {vectors.shape} for {len(images)} images; "
@@ -88,7 +93,8 @@ class Encoder:
             )
         if vectors.dtype.kind not in "fiub":
             raise ValueError(f"{name} returned {vectors.dtype} values; expected numbers.")
-        vectors = vectors.astype(np.float32, copy=False)
+        with np.errstate(over="ignore"):  # too large for float32 is infinity, reported below
+            vectors = vectors.astype(np.float32, copy=False)
         bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
         if len(bad):
             raise ValueError(

@@ -7,8 +7,10 @@ import dataclasses
 import pickle
 from typing import Any, ClassVar
 
+import cloudpickle
 import numpy as np
 import torch
+
 from torch import nn
 
 from skdne.encoders._base import Encoder
@@ -43,8 +45,16 @@ class TorchBackend(Encoder):
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}.")
         for name in ("mean", "std"):
-            if isinstance(value := getattr(self, name), list):
-                object.__setattr__(self, name, tuple(value))
+            if (
+                value := getattr(self, name)
+            ) is not None:  # one form, so that equal ones hash alike
+                value = np.asarray(value, dtype=float)
+                if value.ndim > 1 or not np.isfinite(value).all():
+                    raise ValueError(f"{name} must be a number or one for each channel.")
+                if name == "std" and not (value > 0).all():
+                    raise ValueError(f"std must be positive, got {self.std!r}.")
+                value = float(value) if value.ndim == 0 else tuple(value.tolist())
+                object.__setattr__(self, name, value)
 
     def _module(self) -> nn.Module:
         """Return the frozen module in eval mode on :attr:`torch_device`; loaded once."""
@@ -75,14 +85,22 @@ class TorchBackend(Encoder):
         Tensor of shape (b, d), float32
         """
         device = self.torch_device
-        for operation, constant in ((torch.sub, self.mean), (torch.div, self.std)):
-            if constant is not None:
-                values = torch.tensor(constant, dtype=torch.float32, device=device)
-                images = operation(images, values.reshape(-1, 1, 1))
+        module = self._module()
+        for name, operation in (("mean", torch.sub), ("std", torch.div)):
+            if (constant := getattr(self, name)) is not None:
+                values = torch.tensor(constant, dtype=torch.float32, device=device).reshape(
+                    -1, 1, 1
+                )
+                if len(values) not in (1, images.shape[1]):  # else grey would turn to colour here
+                    raise ValueError(
+                        f"{name} has {len(values)} values, the images have {images.shape[1]} "
+                        f"channels; give n_channels={len(values)}, or one value."
+                    )
+                images = operation(images, values)
         with torch.autocast(
             device.type, torch.bfloat16, enabled=runs_in_bfloat16(self.precision, device)
         ):
-            vectors = self._vectors(self._module(), images)
+            vectors = self._vectors(module, images)
         return vectors.float()
 
     def _vectors(self, module: nn.Module, images: torch.Tensor) -> torch.Tensor:
@@ -99,7 +117,7 @@ class TorchBackend(Encoder):
             return self.forward(torch.from_numpy(images).to(self.torch_device)).cpu().numpy()
 
     def _identity(self) -> tuple[Any, ...]:
-        tensors = self._module().state_dict()
+        tensors = dict(_named_tensors(self._module()))
         weights = [tensor.detach().cpu().contiguous() for tensor in tensors.values()]
         # bfloat16 has no numpy type: hash the raw bytes, whatever the type
         arrays = [w.reshape(-1).view(torch.uint8).numpy() for w in weights]
@@ -153,6 +171,10 @@ class TorchEncoder(TorchBackend):
 
     module: nn.Module
 
+    # without these, the base class would compare all fields but the module
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not isinstance(self.module, nn.Module):
@@ -160,13 +182,20 @@ class TorchEncoder(TorchBackend):
         frozen(self.module)
 
     def _module(self) -> nn.Module:
+        if self.module.training:  # its owner may have called train() since
+            self.module.eval()
         return self.module.to(self.torch_device)
+
+    def _identity(self) -> tuple[Any, ...]:
+        layers = [(name, type(layer).__name__) for name, layer in self.module.named_modules()]
+        return (*super()._identity(), layers)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickled tensor embeds memory addresses, so the same encoder would hash differently
         # each time. The structure on the meta device and the weights as arrays do not.
         if "_skeleton" not in self.__dict__:
-            skeleton = pickle.dumps(copy.deepcopy(self.module).cpu().to("meta"))
+            # cloudpickle carries classes of a notebook (of __main__) to other processes
+            skeleton = cloudpickle.dumps(copy.deepcopy(self.module).cpu().to("meta"))
             object.__setattr__(self, "_skeleton", skeleton)
         tensors = {
             name: (t.float() if t.dtype == torch.bfloat16 else t).detach().cpu().numpy()
@@ -181,7 +210,11 @@ class TorchEncoder(TorchBackend):
 
 
 def _named_tensors(module: nn.Module) -> list[tuple[str, torch.Tensor]]:
-    return [*module.named_parameters(), *module.named_buffers()]
+    # tied weights under each of their names: the skeleton on the meta device is no longer tied
+    return [
+        *module.named_parameters(remove_duplicate=False),
+        *module.named_buffers(remove_duplicate=False),
+    ]
 
 
 def _rebuild(skeleton: bytes, tensors: dict[str, np.ndarray], options: dict) -> TorchEncoder:
@@ -189,4 +222,6 @@ def _rebuild(skeleton: bytes, tensors: dict[str, np.ndarray], options: dict) -> 
     with torch.no_grad():
         for name, tensor in _named_tensors(module):
             tensor.copy_(torch.from_numpy(np.array(tensors[name])))
-    return TorchEncoder(module, **options)
+    encoder = TorchEncoder(module, **options)
+    object.__setattr__(encoder, "_skeleton", skeleton)  # so that it hashes like the original
+    return encoder

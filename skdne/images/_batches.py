@@ -6,7 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ._pixels import Range, range_problem, reduce_channels, resize, stored_range, threaded
+from skdne.images._pixels import (
+    Range,
+    range_problem,
+    reduce_channels,
+    resize,
+    stored_range,
+    threaded,
+)
 
 Shape = tuple[int, ...]
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._batches import Images, Rows, Shape, listed
-from ._files import Header, Picture, read_header, read_image
-from ._pixels import Range, range_problem, reduce_channels, resize, threaded
+from skdne.images._batches import Images, Rows, Shape, listed
+from skdne.images._files import Header, Picture, read_header, read_image
+from skdne.images._pixels import Range, range_problem, reduce_channels, resize, threaded
 
 
 class FileImages(Images):

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from ._pixels import Range, on_black, stored_range
+from skdne.images._pixels import Range, on_black, stored_range
 
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 

@@ -1,0 +1,73 @@
+"""What a fit refuses before any work, beside bad images and labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from skdne.attribute_classifier import is_differentiable
+from skdne.encoders import Encoder
+from skdne.solvers import NoiseSolver
+
+
+def check_solver(
+    solver: NoiseSolver | None,
+    encoder: Encoder,
+    attribute_classifier: Any,
+    sensitive_features: Any,
+) -> None:
+    """Refuse a solver that lacks what it needs: an attribute, gradients of phi and of g.
+
+    Raises
+    ------
+    ValueError
+    """
+    if solver is None:
+        return
+    if sensitive_features is None:
+        raise ValueError(
+            "sensitive_features is missing: pass fit(X, y, sensitive_features=a). In a Pipeline or "
+            "a search, switch on metadata routing first "
+            "(sklearn.set_config(enable_metadata_routing=True)) and pass sensitive_features=a to "
+            "its fit; without routing, Pipeline.fit takes dne__sensitive_features=a (the step's "
+            "name first). solver=None needs no attribute."
+        )
+    name = type(solver).__name__
+    if solver.needs_gradient and not encoder.differentiable:
+        raise ValueError(
+            f"solver {name} needs gradients, which {type(encoder).__name__} does not give; use "
+            "solver='gezo' or solver='spsa'."
+        )
+    if solver.needs_gradient and not is_differentiable(attribute_classifier):
+        raise ValueError(
+            f"solver {name} needs an attribute_classifier with gradients: a linear classifier or "
+            f"MLPClassifier, after StandardScaler if any; got {attribute_classifier!r}. The "
+            "solvers 'gezo' and 'spsa' take any classifier with predict_proba."
+        )
+    if attribute_classifier is not None and not (
+        is_differentiable(attribute_classifier) or hasattr(attribute_classifier, "predict_proba")
+    ):
+        raise ValueError(
+            f"attribute_classifier must be a scikit-learn classifier with predict_proba, got "
+            f"{attribute_classifier!r}."
+        )
+
+
+def check_budget(max_queries: int | None, n: int, solver: NoiseSolver | None) -> None:
+    """Refuse a budget that cannot pay for g, one epoch and the final measurements.
+
+    Raises
+    ------
+    ValueError
+        Before anything is sent; the message holds the plan.
+    """
+    n_epoch = solver.queries_per_epoch(n) if solver else 0
+    n_final = n if solver else 0
+    least = n + n_final + n_epoch
+    if max_queries is None or max_queries >= least:
+        return
+    raise ValueError(
+        f"max_queries={max_queries} cannot pay for this fit: {n} images for the attribute "
+        f"classifier, {n_final} for the final measurements, and up to {n_epoch} for each of "
+        f"{solver.max_iter if solver else 0} epochs of the noise fit. Raise it to {least} at "
+        "least, give fewer images, or a cheaper solver."
+    )
