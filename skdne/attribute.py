@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import _num_samples
 
 from skdne import diagnostics
@@ -32,9 +31,11 @@ def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     classes : ndarray of shape (n_classes,)
         The labels, sorted; strings such as ``"F, over 60"`` where there were several columns.
     """
-    frame = pd.DataFrame(labels)
+    if hasattr(labels, "__array__") and not hasattr(labels, "iloc"):
+        labels = np.asarray(labels)  # not for lists: it would turn a missing value into "nan"
+    frame = pd.DataFrame(labels if np.ndim(labels) < 3 else None)
     if frame.shape[1] == 0:
-        raise ValueError(f"{name} has no columns.")
+        raise ValueError(f"{name} must be of shape (n,) or (n, k), got {np.shape(labels)}.")
     missing = frame.isna().any(axis=1).to_numpy()
     several = frame.shape[1] > 1
     column = frame.astype(str).agg(", ".join, axis=1) if several else frame.iloc[:, 0]
@@ -104,7 +105,7 @@ def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -
             raise ValueError(f"{name} has {length} rows, X has {n} images; they must be as many.")
     codes, classes = encode_labels(sensitive_features, "sensitive_features")
     if len(classes) < 2:
-        found = f"only the class {classes[0]!r}" if len(classes) else "no labels at all"
+        found = f"one class, {classes.tolist()[0]!r}" if len(classes) else "no labels at all"
         raise ValueError(
             f"sensitive_features holds {found}; hiding an attribute needs two classes or more."
         )
@@ -131,16 +132,25 @@ def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -
         cells=cells,
         cell_names=names,
         weights=cell_weights(codes, strata),
-        groups=None if groups is None else np.asarray(groups)[rows],
+        groups=None if groups is None else _patients(groups)[rows],
     )
+
+
+def _patients(groups: Any) -> np.ndarray:
+    codes, _ = encode_labels(groups, "groups")
+    if n_missing := int((codes < 0).sum()):
+        raise ValueError(
+            f"groups is missing in {n_missing} of {len(codes)} rows; give each image a patient."
+        )
+    return codes
 
 
 def _strata(y: Any) -> tuple[np.ndarray | None, list[str]]:
     """y as class indices and their names; None where there is no y that could balance."""
     if y is None:
         return None, []
-    continuous = "continuous" in type_of_target(y, input_name="y")
-    codes, classes = (np.array([]), np.array([])) if continuous else encode_labels(y, "y")
+    codes, classes = encode_labels(y, "y")
+    continuous = classes.dtype.kind == "f" and (classes != np.rint(classes)).any()
     if continuous or len(classes) > MAX_CLASSES:
         diagnostics.warn(
             "y is continuous or has too many classes to balance the attribute within it; it is "

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
@@ -54,15 +55,20 @@ class AttributeClassifier:
         self.estimator = clone(self.estimator)
         labels = self.classes[codes]
         name = _weight_parameter(self.estimator)
-        if name is not None:
-            self.estimator.fit(embeddings, labels, **{name: weights})
-        else:  # a classifier that takes no weights gets copies: cells in proportion to them
-            copies = np.rint(weights / weights.min()).astype(int)
-            rows = np.repeat(np.arange(len(codes)), copies)
-            self.estimator.fit(embeddings[rows], labels[rows])
+        rows = balanced_copies(weights) if name is None else np.arange(len(codes))
+        given = {} if name is None else {name: weights}
+        # the user's metadata routing is about their pipeline, not about how g gets its weights
+        with config_context(enable_metadata_routing=False):
+            self.estimator.fit(embeddings[rows], labels[rows], **given)
         self._prepare()
 
     def _prepare(self) -> None:
+        if not is_differentiable(self.estimator) and not hasattr(self.estimator, "predict_proba"):
+            raise ValueError(
+                f"attribute_classifier {self.estimator!r} is neither a linear classifier nor an "
+                "MLPClassifier and has no predict_proba; calibrate it with CalibratedClassifierCV, "
+                "or give another."
+            )
         known = list(self.estimator.classes_)
         unknown = [c for c in self.classes if c not in known]
         if unknown or len(known) != len(self.classes):
@@ -80,6 +86,20 @@ class AttributeClassifier:
         p = self.estimator.predict_proba(embeddings.numpy())[:, self._order]
         floor = np.finfo(np.float32).tiny
         return torch.from_numpy(np.log(np.maximum(p, floor)).astype(np.float32))
+
+
+def balanced_copies(weights: np.ndarray) -> np.ndarray:
+    """Rows, repeated in proportion to their weights, for a classifier that takes no weights.
+
+    At most four times as many rows as there are; where the weights differ by more, some rows of
+    the smallest weight are left out. Equal weights give every row once.
+    """
+    n = len(weights)
+    size = int(min(4 * n, np.rint(weights.sum() / weights.min())))
+    order = np.argsort(weights, kind="stable")  # equal weights side by side share out evenly
+    reached = np.cumsum(weights[order])
+    points = (np.arange(size) + 0.5) * reached[-1] / size
+    return np.sort(order[np.searchsorted(reached, points)])
 
 
 def log_softmax(logits: torch.Tensor) -> torch.Tensor:
@@ -133,8 +153,9 @@ _ACTIVATIONS: dict[str, Head] = {
 
 def torch_head_of_scaler(scaler: StandardScaler) -> Head:
     """(z - mean) / scale, as a torch function."""
-    scale = np.ones(scaler.n_features_in_) if scaler.scale_ is None else scaler.scale_
-    mean = np.zeros_like(scale) if scaler.mean_ is None else scaler.mean_
+    # with_mean=False may keep a mean_ all the same, so ask the parameters
+    scale = scaler.scale_ if scaler.with_std else np.ones(scaler.n_features_in_)
+    mean = scaler.mean_ if scaler.with_mean else np.zeros(scaler.n_features_in_)
     shift, factor = (torch.tensor(v, dtype=torch.float32) for v in (mean, scale))
     return lambda z: (z - shift.to(z.device)) / factor.to(z.device)
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # leakage is above this module
 
 
 MIN_CELL = 10
+_NOT_THE_USER = ("skdne", "sklearn", "joblib", "contextlib")
 
 
 class DebiasingWarning(UserWarning):
@@ -20,12 +21,12 @@ class DebiasingWarning(UserWarning):
 
 
 def warn(problem: str | None) -> None:
-    """Warn of a problem, if there is one, at the line outside this package and scikit-learn."""
+    """Warn of a problem, if there is one, at the user's line."""
     if problem is None:
         return
     level = 2
     while (frame := sys._getframe(level - 1).f_back) is not None:
-        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("skdne", "sklearn"):
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in _NOT_THE_USER:
             break
         level += 1
     warnings.warn(problem, DebiasingWarning, stacklevel=level + 1)

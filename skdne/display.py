@@ -184,7 +184,7 @@ class NoiseDisplay:
         n_rows = 1 if self.originals is None or kind == "noise" else len(self.originals)
         shape = (3,) if kind == "noise" else (n_rows, 3)
         if axes is None:
-            size = (10.5, 3.4) if kind == "noise" else (8.4, 2.6 * n_rows + 0.3)
+            size = (10.5, 3.4) if kind == "noise" else (8.4, 2.4 * n_rows + 0.4)
             _, axes = plt.subplots(
                 n_rows, 3, figsize=size, squeeze=kind == "noise", layout="constrained"
             )

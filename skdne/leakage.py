@@ -11,6 +11,7 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -129,9 +130,10 @@ def in_sample_auc(
     embeddings: np.ndarray, data: SensitiveData, sets: ThreeSets, random_state: int
 ) -> float:
     """AUC of the linear probe, cross-fitted on the images that the noise was fitted on."""
-    order = np.random.default_rng(random_state).permutation(sets.fit)
+    groups = np.arange(len(data.codes)) if data.groups is None else data.groups
+    patients = np.random.default_rng(random_state).permutation(np.unique(groups[sets.fit]))
+    folds = [sets.fit[np.isin(groups[sets.fit], p)] for p in np.array_split(patients, 3)]
     probe = probes(random_state)["linear"]
-    folds = [np.sort(fold) for fold in np.array_split(order, 3)]
     return _cross_fitted(probe, embeddings, data, sets.fit, folds, random_state).auc
 
 
@@ -175,7 +177,8 @@ def fit_scores(
     """Scores (n_test, K) of a probe trained on other rows; classes it never met score lowest."""
     probe = clone(probe)
     last = probe.steps[-1][0]
-    with warnings.catch_warnings():
+    # the probes' weights are no part of the metadata routing the user may have switched on
+    with warnings.catch_warnings(), config_context(enable_metadata_routing=False):
         warnings.simplefilter("ignore", ConvergenceWarning)  # a probe need not converge to read
         probe.fit(embeddings[train], codes[train], **{f"{last}__sample_weight": weights[train]})
     if hasattr(probe, "decision_function"):

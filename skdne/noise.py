@@ -122,6 +122,8 @@ def load_noise_file(path: str | os.PathLike[str]) -> StoredNoise:
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
             stored = StoredNoise(content["noise"].detach().float().numpy())
+    except OSError:
+        raise  # a folder, or no permission: the system's own message is clear
     except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError, EOFError) as error:
         raise ValueError(f"{name!r} is not a noise file: it needs one tensor 'noise'.") from error
     except Exception as error:  # torch wraps unpickling errors in its own and pickle's classes

@@ -57,6 +57,7 @@ def three_sets(
             folds = [test for _, test in splitter.split(codes, cells, groups)]
         except ValueError:  # every (y, a) cell is smaller than the folds: the attribute alone then
             folds = [test for _, test in splitter.split(codes, codes, groups)]
+    folds.sort(key=len)  # one patient with very many images belongs to the fit
     select = folds[:N_SELECT]
     held = folds[N_SELECT : N_SELECT + N_REPORT] if report else []
     rest = folds[N_SELECT + len(held) :]

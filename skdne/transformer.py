@@ -333,6 +333,12 @@ class DebiasedNoiseTransformer(
     def _images(self, X: Any, encoder: Encoder, *, reset: bool) -> Images:
         """Check X against the encoder and, after fit, against the shape seen there."""
         if not is_paths(X):
+            shape, seen = getattr(X, "shape", ())[1:], getattr(self, "_image_shape_in", None)
+            if not reset and len(shape) > 1 and seen not in (None, shape):
+                raise ValueError(
+                    f"X has images of shape {shape}; fit saw shape {seen}. Give images of one "
+                    "shape, or file paths."
+                )
             X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
         images = check_images(
             X,
@@ -344,12 +350,6 @@ class DebiasedNoiseTransformer(
         if reset:
             self._image_shape_in = images.source_shape
             return images
-        seen = getattr(self, "_image_shape_in", None)
-        if None not in (seen, images.source_shape) and seen != images.source_shape:
-            raise ValueError(
-                f"X has images of shape {images.source_shape}; fit saw shape {seen}. Give images "
-                "of one shape, or file paths."
-            )
         if images.shape[1:] != self.noise_.shape[-2:]:
             raise ValueError(
                 f"X has images of {images.shape[1:]} pixels, the noise is {self.noise_.shape[-2:]};"

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import difflib
 import functools
 import json
 import os
+import pickle
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
 from skdne.encoders._torch import TorchBackend, frozen
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class TimmEncoder(TorchBackend):
     """Encoder from timm: pretrained weights by name, or a local checkpoint.
 
@@ -33,9 +35,9 @@ class TimmEncoder(TorchBackend):
         A timm name such as ``"vit_base_patch16_224.mae"``, or ``"hf-hub:..."``.
     checkpoint : path or None, default=None
         Local weights (``.safetensors``, ``.pt``, ``.pth``) instead of the pretrained ones. Read
-        without running code from it. A dictionary with the key ``"model"`` is taken as a
-        masked-autoencoder checkpoint (the format of Medical_MAE): its decoder is left out and,
-        under ``pooling="avg"``, a fresh layer norm follows the pooling, as its authors do.
+        without running code from it. A dictionary with the key ``"model"`` and no classifier in
+        it is taken as a masked autoencoder (the format of Medical_MAE): its decoder is left out
+        and, under ``pooling="avg"``, a fresh layer norm follows the pooling, as its authors do.
     pooling : {"avg", "token"} or (int, int), default="avg"
         Mean over the patches, the class token, or a grid of patch means, concatenated.
     model_kwargs : dict or None, default=None
@@ -45,7 +47,8 @@ class TimmEncoder(TorchBackend):
         trained with.
     mean, std : float, tuple of float or None, default=None
         Normalisation, in units of [0, 1], applied after the noise is added. None takes the
-        model's own for pretrained weights and no normalisation for a checkpoint.
+        model's own for pretrained weights (their averages for one channel) and no normalisation
+        for a checkpoint.
     device : str, default="auto"
         A torch device; ``"auto"`` takes a GPU when there is one.
     precision : {"auto", "float32", "bfloat16"}, default="auto"
@@ -74,7 +77,7 @@ class TimmEncoder(TorchBackend):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.pooling not in ("avg", "token"):
-            grid = tuple(self.pooling)
+            grid = tuple(self.pooling) if isinstance(self.pooling, (tuple, list)) else ()
             if len(grid) != 2 or not all(isinstance(k, int) and k > 0 for k in grid):
                 raise ValueError(
                     f"pooling must be 'avg', 'token' or two positive integers, got "
@@ -84,12 +87,23 @@ class TimmEncoder(TorchBackend):
         if self.checkpoint is not None:
             object.__setattr__(self, "checkpoint", os.fspath(self.checkpoint))
         # hashable and in one order, so that equal specifications are equal encoders
-        kwargs = dict(self.model_kwargs or {})
+        kwargs = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in dict(self.model_kwargs or {}).items()
+        }
         object.__setattr__(self, "model_kwargs", tuple(sorted(kwargs.items())))
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         object.__setattr__(self, "_given", given)
         if not self.model_name.startswith("hf-hub:"):  # those say only once they are loaded
-            self._fill_in(timm.models.get_pretrained_cfg(self.model_name))
+            self._fill_in(_known_config(self.model_name))
+
+    def __eq__(self, other: object) -> bool:
+        # what was given, not what hf-hub: names learn when they are loaded
+        same_kind = isinstance(other, TimmEncoder)
+        return same_kind and self.__dict__["_given"] == other.__dict__["_given"]
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.__dict__["_given"].values()))
 
     def _fill_in(self, config: Any) -> None:
         """Take sizes and normalisation that were not given from what timm knows of the model."""
@@ -103,8 +117,12 @@ class TimmEncoder(TorchBackend):
             "n_channels": n_channels,
             "input_size": (size, size) if isinstance(size, int) else tuple(size),
         }
-        if self.checkpoint is None and n_channels == channels:
-            defaults |= {"mean": config.mean, "std": config.std}
+        if self.checkpoint is None:
+            # timm sums the colour weights for one grey channel, so their averages fit there
+            average = n_channels == 1 and channels > 1
+            for name in ("mean", "std"):
+                values = tuple(getattr(config, name))
+                defaults[name] = (sum(values) / len(values),) if average else values
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 object.__setattr__(self, name, value)
@@ -112,20 +130,22 @@ class TimmEncoder(TorchBackend):
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.__dict__["_given"],)
 
-    def load(self) -> None:
-        module: Any = self._module()
-        if self.model_name.startswith("hf-hub:"):
-            self._fill_in(timm.models.PretrainedCfg(**module.pretrained_cfg))
-
     def _module(self) -> nn.Module:
-        norm_after_pooling = self.pooling == "avg"
-        return _build(
+        module: Any = _build(
             self.model_name,
             None if self.checkpoint is None else os.fspath(self.checkpoint),
             self.model_kwargs,
-            norm_after_pooling,
+            self.pooling == "avg",
             str(self.torch_device),
         )
+        if self.model_name.startswith("hf-hub:"):
+            known = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+            config = {k: v for k, v in module.pretrained_cfg.items() if k in known}
+            self._fill_in(timm.models.PretrainedCfg(**config))
+        return module
+
+    def _identity(self) -> tuple[Any, ...]:
+        return (*super()._identity(), self.pooling)
 
     def _vectors(self, module: Any, images: torch.Tensor) -> torch.Tensor:
         features = module.forward_features(images)
@@ -138,7 +158,8 @@ class TimmEncoder(TorchBackend):
             patches = features[:, prefix:].transpose(1, 2)
             if self.pooling == "avg":
                 return getattr(module, "fc_norm", nn.Identity())(patches.mean(dim=-1))
-            features = patches.unflatten(-1, module.patch_embed.grid_size)
+            size = module.patch_embed.dynamic_feat_size(images.shape[-2:])
+            features = patches.unflatten(-1, size)
         elif features.shape[-1] == module.num_features:  # channels last, as in Swin
             features = features.permute(0, 3, 1, 2)
         grid: Any = (1, 1) if self.pooling == "avg" else self.pooling
@@ -162,12 +183,24 @@ def _build(
     if checkpoint is None:
         return frozen(_pretrained(model_name, kwargs)).to(device)
     weights, is_mae = _read_checkpoint(checkpoint)
-    if is_mae and norm_after_pooling:
+    if norm_after_pooling and (is_mae or "fc_norm.weight" in weights):
         kwargs["global_pool"] = "avg"  # timm then has fc_norm after the pooling, no norm before
     model = _create(model_name, pretrained=False, **kwargs)
-    found = model.load_state_dict(weights, strict=False)
+    try:
+        found = model.load_state_dict(weights, strict=False)
+    except RuntimeError as error:  # shapes differ
+        first = str(error).partition("\n")[2].strip().partition("\n")[0]
+        raise ValueError(
+            f"checkpoint {checkpoint!r} does not fit {model_name!r}: {first} Check model_name and "
+            "model_kwargs (img_size, in_chans)."
+        ) from None
     fresh = ("fc_norm.",) if is_mae else ()
-    left_out = ("head.", *(("decoder", "mask_token", "norm.") if is_mae else ()))
+    classifier = model.default_cfg.get("classifier") or "head"
+    names = (classifier,) if isinstance(classifier, str) else classifier
+    left_out = (
+        *(f"{name}." for name in names),
+        *(("decoder", "mask_token", "norm.") if is_mae else ()),
+    )
     missing = [k for k in found.missing_keys if not k.startswith(fresh)]
     unexpected = [k for k in found.unexpected_keys if not k.startswith(left_out)]
     if missing or unexpected:
@@ -178,13 +211,22 @@ def _build(
     return frozen(model).to(device)
 
 
+def _known_config(model_name: str) -> Any:
+    """What timm knows of a model by its name, without a network; None for an unknown model."""
+    try:
+        return timm.models.get_pretrained_cfg(model_name)
+    except RuntimeError:  # a known model, an unknown tag
+        return None
+
+
 def _create(model_name: str, **kwargs: Any) -> Any:
     try:
         return timm.create_model(model_name, **kwargs)
     except RuntimeError as error:
-        if "Unknown model" not in str(error):
+        if not any(said in str(error) for said in ("Unknown model", "Invalid pretrained tag")):
             raise
-        close = difflib.get_close_matches(model_name, timm.list_models(pretrained=False), n=3)
+        names = timm.list_models() + timm.list_models(pretrained=True)
+        close = difflib.get_close_matches(model_name, names, n=3)
         hint = f"did you mean one of {close}?" if close else "timm.list_models() lists the names."
         raise ValueError(f"encoder: timm knows no model {model_name!r}; {hint}") from None
 
@@ -193,8 +235,9 @@ def _pretrained(model_name: str, kwargs: dict[str, Any]) -> Any:
     try:
         return _create(model_name, pretrained=True, **kwargs)
     except (OSError, RuntimeError) as error:  # hub and http errors are OSErrors, offline too
+        reason = f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0].rstrip(".")
         raise OSError(
-            f"the weights of {model_name!r} could not be loaded ({type(error).__name__}: {error}). "
+            f"the weights of {model_name!r} could not be loaded ({reason}). "
             "Run once where there is a network (timm keeps them in its cache), or download them "
             f"and give TimmEncoder({model_name!r}, checkpoint='/path/to/weights.safetensors'). "
             "encoder=None uses the small encoder that comes with skdne."
@@ -202,14 +245,29 @@ def _pretrained(model_name: str, kwargs: dict[str, Any]) -> Any:
 
 
 def _read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], bool]:
-    """Read weights; also whether they come wrapped as {"model": ...}, as MAE code saves them."""
+    """Read weights; also whether they are a masked autoencoder's, as its code saves them."""
     if not Path(path).exists():
         raise FileNotFoundError(f"checkpoint {path!r} does not exist.")
-    if path.endswith(".safetensors"):
-        return load_file(path), False
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.endswith(".safetensors"):
+            return load_file(path), False
+        # MAE code keeps its command line beside the weights: plain data, but not known to torch
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"checkpoint {path!r} does not hold weights that can be read safely: it must be "
+            "safetensors, or a state_dict saved by torch.save."
+        ) from error
     wrapped = isinstance(content, dict) and "model" in content
-    return (content["model"] if wrapped else content), wrapped
+    weights = content["model"] if wrapped else content
+    named = weights.values() if isinstance(weights, dict) else [None]
+    if not all(isinstance(tensor, torch.Tensor) for tensor in named):
+        raise ValueError(
+            f"checkpoint {path!r} holds no state_dict: expected names and tensors, or the key "
+            "'model' with them."
+        )
+    return weights, wrapped and not any(name.startswith("head.") for name in weights)
 
 
 @functools.cache

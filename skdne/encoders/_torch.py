@@ -7,10 +7,9 @@ import dataclasses
 import pickle
 from typing import Any, ClassVar
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]
 import numpy as np
 import torch
-
 from torch import nn
 
 from skdne.encoders._base import Encoder
