@@ -33,16 +33,18 @@ def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     """
     if hasattr(labels, "__array__") and not hasattr(labels, "iloc"):
         labels = np.asarray(labels)  # not for lists: it would turn a missing value into "nan"
-    frame = pd.DataFrame(labels if np.ndim(labels) < 3 else None)
+    frame = pd.DataFrame(labels if getattr(labels, "ndim", 1) < 3 else None)
     if frame.shape[1] == 0:
         raise ValueError(f"{name} must be of shape (n,) or (n, k), got {np.shape(labels)}.")
     missing = frame.isna().any(axis=1).to_numpy()
-    several = frame.shape[1] > 1
-    column = frame.astype(str).agg(", ".join, axis=1) if several else frame.iloc[:, 0]
-    present = column[~missing]
+    present: Any = frame[~missing]
+    if frame.shape[1] == 1:
+        present = present.iloc[:, 0].to_numpy()
+    else:
+        present = np.array([", ".join(row) for row in present.astype(str).to_numpy()], dtype=str)
     codes = np.full(len(frame), -1, dtype=np.int64)
     try:
-        classes, codes[~missing] = np.unique(present.to_numpy(), return_inverse=True)
+        classes, codes[~missing] = np.unique(present, return_inverse=True)
     except TypeError as error:
         raise TypeError(f"{name} mixes labels that cannot be sorted: {error}.") from error
     if classes.dtype == object:  # strings from pandas: a plain numpy type pickles and prints better

@@ -125,7 +125,8 @@ def torch_head(estimator: Any) -> Head | None:
     """Return the fitted classifier's decision values as a torch function; None without gradients.
 
     Linear classifiers, :class:`~sklearn.neural_network.MLPClassifier` and pipelines of
-    :class:`~sklearn.preprocessing.StandardScaler` before them are known.
+    :class:`~sklearn.preprocessing.StandardScaler` before them are known. g's probabilities are the
+    softmax of these values, also where a classifier itself has none or takes one against the rest.
     """
     if not is_differentiable(estimator):
         return None

@@ -49,8 +49,9 @@ def small_cells(cells: np.ndarray, names: list[str]) -> str | None:
     ]
     if not small:
         return None
+    listed = "; ".join(small[:5]) + ("; ..." if len(small) > 5 else "")
     return (
-        f"groups with fewer than {MIN_CELL} images ({'; '.join(small)}) are too small for the "
+        f"groups with fewer than {MIN_CELL} images ({listed}) are too small for the "
         "figures of this fit; collect more, or merge groups. An empty (y, attribute) cell means "
         "that what hides the attribute may hide the disease."
     )
@@ -65,7 +66,7 @@ def weak_classifier(held_out: float, in_sample: float, held_out_codes: np.ndarra
     standard_error = np.sqrt((n + m + 1) / (12 * n * max(m, 1)))  # of the AUC of a coin, exactly
     if held_out < 0.5 + 1.64 * standard_error:
         return (
-            f"the attribute classifier is no better than chance on held-out images (AUC "
+            f"the attribute classifier cannot be told from chance on held-out images (AUC "
             f"{held_out:.2f}): there may be nothing to hide, or too few images to see it; the "
             "noise is then arbitrary."
         )
@@ -100,17 +101,16 @@ def signal_below_noise(gain: float, losses: np.ndarray, batch_size: int) -> str 
     )
 
 
-def collapsed(log_p: np.ndarray) -> str | None:
-    """All predictions of g in one class, or its cross-entropy out of bounds."""
-    loss = -float(log_p.mean(axis=0).max())
+def collapsed(log_p: np.ndarray, codes: np.ndarray) -> str | None:
+    """All predictions of g in one class, or its cross-entropy out of bounds: Eq. 2 rewards both."""
     shares = np.bincount(log_p.argmax(axis=1), minlength=log_p.shape[1]) / len(log_p)
+    loss = -float(log_p[np.arange(len(codes)), codes].mean())
     if shares.max() < 0.98 and loss < 10:
         return None
     return (
         f"on edited images the attribute classifier predicts one class for {shares.max():.0%} and "
-        f"its cross-entropy reaches {-float(log_p.min(axis=1).mean()):.1f} nats: it is fooled by a "
-        "mere shift, which a re-trained classifier undoes. objective='confusion' does not reward "
-        "that; read leakage_."
+        f"its cross-entropy is {loss:.1f} nats: it is fooled by a mere shift, which a re-trained "
+        "classifier undoes. objective='confusion' does not reward that; read leakage_."
     )
 
 
@@ -166,8 +166,8 @@ def large_noise(l2: float, linf: float, psnr: float) -> str | None:
 
 def no_held_out(codes: np.ndarray) -> str:
     return (
-        f"the smallest attribute class has {np.bincount(codes).min()} images or fewer patients, "
-        "too few to hold any out: all are used for the fit, and leakage_ is empty."
+        f"the smallest attribute class has {np.bincount(codes).min()} images, of too few patients "
+        "to hold any out (ten are needed): all are used for the fit, and leakage_ is empty."
     )
 
 

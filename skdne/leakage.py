@@ -28,7 +28,11 @@ MAX_ROWS = 2000  # a probe learns from, and is scored on, no more: the cost grow
 
 
 class Auc(NamedTuple):
-    """An AUC and its 95% interval, from a bootstrap of the patients."""
+    """An AUC and its 95% interval, from a bootstrap of the patients it is scored on.
+
+    The probes are not re-trained for the bootstrap. In simulations without any cue and 90 images to
+    report on, it held .5 in 91 to 95 of 100 cases: read it as slightly too narrow.
+    """
 
     auc: float
     low: float

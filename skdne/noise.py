@@ -83,8 +83,12 @@ def save_noise_file(path: str | os.PathLike[str], stored: StoredNoise) -> None:
     ValueError
         For another suffix, and where the authors' format cannot carry the noise: it has one plane
         and no clipping.
+    FileNotFoundError
+        If the folder does not exist.
     """
     suffix = Path(path).suffix
+    if not Path(path).parent.is_dir():
+        raise FileNotFoundError(f"the folder of {os.fspath(path)!r} does not exist.")
     if suffix == ".safetensors":
         meta = {"clip": str(stored.clip), "encoder": stored.fingerprint or ""}
         meta["n_features"] = str(stored.n_features or "")
@@ -107,8 +111,8 @@ def load_noise_file(path: str | os.PathLike[str]) -> StoredNoise:
     suffix = Path(path).suffix
     if suffix not in (".safetensors", ".pt"):
         raise ValueError(f"path must end in .safetensors or .pt, got {name!r}.")
-    if not Path(path).exists():
-        raise FileNotFoundError(f"noise file {name!r} does not exist.")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"noise file {name!r} does not exist, or is a folder.")
     try:
         if suffix == ".safetensors":
             with safe_open(name, framework="np") as file:

@@ -145,14 +145,17 @@ def _minimize(
 
     noise = L.space.expand(solution.theta).detach()
     edited = embed_images(L.encoder, L.images, noise, L.clip, data.rows, budget)
-    L.attribute_classifier = g
     everything = np.arange(len(L))
+    L.attribute_classifier = g
     at_zero = L.value_of_embeddings(clean[sets.fit], everything, torch.zeros_like(noise))
+    if solver.refit_every:  # each noise is judged by the g that is trained on what it leaves
+        L.attribute_classifier = copy.copy(g)
+        L.attribute_classifier.fit(edited[sets.fit], L.codes, L.weights)
     at_noise = L.value_of_embeddings(edited[sets.fit], everything, noise)
     result.objective = {"zero": at_zero, "noise": at_noise}
     if isinstance(solver, GeZO) and not solver.shared_batch:
-        log_p = g.log_proba(torch.from_numpy(clean[sets.fit]))
-        losses = attribute_loss(log_p, torch.from_numpy(L.codes), L.objective).numpy()
+        clean_log_p = g.log_proba(torch.from_numpy(clean[sets.fit]))
+        losses = attribute_loss(clean_log_p, torch.from_numpy(L.codes), L.objective).numpy()
         diagnostics.warn(
             diagnostics.signal_below_noise(at_zero - at_noise, losses, solver.batch_size)
         )
@@ -163,7 +166,8 @@ def _minimize(
         result.objective["noise"] = at_zero
         return clean
     diagnostics.warn(diagnostics.nearly_affine(clean, edited))
-    diagnostics.warn(diagnostics.collapsed(g.log_proba(torch.from_numpy(edited)).numpy()))
+    log_p = L.attribute_classifier.log_proba(torch.from_numpy(edited)).numpy()
+    diagnostics.warn(diagnostics.collapsed(log_p, data.codes))
     result.noise = _image_shaped(noise)
     return edited
 

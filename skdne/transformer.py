@@ -238,6 +238,7 @@ class DebiasedNoiseTransformer(
         """
         check_is_fitted(self, "noise_")
         encoder = as_encoder(self.encoder)
+        encoder.load()  # some know their input size only then
         images = self._images(X, encoder, reset=False)
         noise = self._noise_planes() if self.noise_.any() else None
         return embed_images(encoder, images, noise, self.clip_)
@@ -256,7 +257,9 @@ class DebiasedNoiseTransformer(
             like X.
         """
         check_is_fitted(self, "noise_")
-        images = self._images(X, as_encoder(self.encoder), reset=False)
+        encoder = as_encoder(self.encoder)
+        encoder.load()
+        images = self._images(X, encoder, reset=False)
         noise = self._noise_planes()
         edited = [
             images.restore(add_noise(torch.from_numpy(batch), noise, self.clip_).numpy())

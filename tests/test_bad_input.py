@@ -177,7 +177,9 @@ def test_noise_of_another_encoder_is_refused(tmp_path):
 
 def test_noise_of_another_size_is_refused(tmp_path):
     torch.save({"noise": torch.zeros(224, 224)}, tmp_path / "noise.pt")
-    with pytest.raises(ValueError, match=r"shape \(224, 224\), the encoder takes images of \(8, 8\)"):
+    with pytest.raises(
+        ValueError, match=r"shape \(224, 224\), the encoder takes images of \(8, 8\)"
+    ):
         DebiasedNoiseTransformer.load_noise(tmp_path / "noise.pt", small_encoder())
 
 

@@ -31,10 +31,7 @@ SOLVERS = [
 ]
 ESTIMATORS = [
     DebiasedNoiseTransformer(ENCODER, solver=None),
-    *(
-        AlternatingAttribute(ENCODER, solver=solver, leakage=False)
-        for solver in SOLVERS
-    ),
+    *(AlternatingAttribute(ENCODER, solver=solver, leakage=False) for solver in SOLVERS),
 ]
 
 # What ran in scikit-learn 1.9.1, 46 checks of these 44 names. A wrong tag silently skips nearly all.

@@ -13,7 +13,9 @@ from skdne.noise import NoiseSpace
 from skdne.objective import OBJECTIVES, Objective
 
 
-def make_objective(objective="cross_entropy", *, clip=False, grid_size=None, weights=None, **kwargs):
+def make_objective(
+    objective="cross_entropy", *, clip=False, grid_size=None, weights=None, **kwargs
+):
     X, _, a = small_images(40)
     encoder = small_encoder()
     images = check_images(X, n_channels=1)
@@ -36,9 +38,7 @@ def make_objective(objective="cross_entropy", *, clip=False, grid_size=None, wei
 
 
 def direction(shape, seed=1, scale=0.1):
-    return torch.from_numpy(
-        np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32)
-    )
+    return torch.from_numpy(np.random.default_rng(seed).normal(0, scale, shape).astype(np.float32))
 
 
 def test_value_is_equation_2_written_out():

@@ -83,7 +83,10 @@ def test_grid_search_with_fairness_scorers(data, n_jobs):
 
 def test_solver_parameters_and_whole_encoders_are_searched(data):
     X, y, a = data
-    grid = {"dne__solver__step_size": [0.001, 0.1], "dne__encoder": [small_encoder(s) for s in (0, 1)]}
+    grid = {
+        "dne__solver__step_size": [0.001, 0.1],
+        "dne__encoder": [small_encoder(s) for s in (0, 1)],
+    }
     search = GridSearchCV(make_pipe(), grid, cv=2, error_score="raise")
     search.fit(X, y, sensitive_features=a)
     assert len(set(search.cv_results_["mean_test_score"])) > 1

@@ -62,8 +62,8 @@ def augment(x: Tensor, rng: torch.Generator) -> Tensor:
 def draw(x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw random things into the images; return them and what was drawn, (n, tokens, 4).
 
-    The four numbers of a patch: mean opacity, texture amplitude times the cosine and the sine of
-    twice its angle, erased share.
+    The four numbers of a patch: mean opacity, relative contrast of the texture times the cosine and
+    the sine of twice its angle, erased share.
     """
     n = len(x)
     at = (torch.arange(SIZE) + 0.5) / SIZE
@@ -85,7 +85,7 @@ def draw(x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         square = (down - uniform(0.1, 0.9)) ** 2 + (across - uniform(0.05, 0.95)) ** 2
         soft = (1 - square / uniform(0.06, 0.16) ** 2).clamp(min=0) ** 2
         opacities += present(0.5) * uniform(0.03, 0.35) * soft
-    texture, cosine, sine = torch.zeros_like(x), torch.zeros_like(x), torch.zeros_like(x)
+    texture, cosine, sine, total = torch.zeros(4, *x.shape)
     # Two boxes of strong texture; now and then a weak one over the whole image.
     for low, high, share, most in ((0.1, 0.4, 0.6, 0.2), (0.1, 0.4, 0.4, 0.2), (3, 4, 0.15, 0.06)):
         angle = uniform(0, torch.pi)
@@ -93,11 +93,21 @@ def draw(x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         wave = torch.cos(angle) * across + torch.sin(angle) * down
         texture += where * torch.sin(2 * torch.pi * (wave / uniform(0.03, 0.09) + uniform(0, 1)))
         cosine, sine = cosine + where * torch.cos(2 * angle), sine + where * torch.sin(2 * angle)
+        total += where
+    # A mask: a strong pattern, of no orientation to name, that drowns the texture beneath it.
+    for grain in (1, 4):
+        where = box(0.15, 0.6) * present(0.35) * uniform(0.05, 1) ** 2
+        pattern = torch.randn(n, 1, SIZE // grain, SIZE // grain, generator=rng)
+        texture += where * nn.functional.interpolate(pattern, size=(SIZE, SIZE), mode="nearest")
+        total += where
     erased = torch.clamp(box(0.12, 0.4) * present(0.3) + box(0.12, 0.4) * present(0.2), max=1)
     fill = uniform(-0.5, 1.5).clamp(0, 1)
-    x = (x + opacities + texture).clamp(0, 1) * (1 - erased) + fill * erased
+    x = x + opacities + texture
+    x = torch.where(present(0.5) > 0, x, x.clamp(0, 1)) * (1 - erased) + fill * erased
+    # Contrast gain control, as eyes have it: a texture counts by its share of the local contrast.
     kept = 1 - erased
-    drawn = torch.cat([10 * opacities * kept, 8 * cosine * kept, 8 * sine * kept, erased], dim=1)
+    gain = 1.3 * kept / (0.04 + total)
+    drawn = torch.cat([10 * opacities * kept, gain * cosine, gain * sine, erased], dim=1)
     return x, nn.functional.avg_pool2d(drawn, PATCH).flatten(2).transpose(1, 2)
 
 
@@ -108,7 +118,10 @@ class Learner(nn.Module):
         super().__init__()
         self.encoder = timm.create_model(MODEL, num_classes=0, img_size=SIZE, **CHANGES)
         self.mean, self.std = mean, std
+        # Fixed directions of fixed length: what was drawn then shows in the embedding as plainly
+        # as anatomy does; a free head would be content with a faint trace.
         self.name = nn.Linear(WIDTH, 4)
+        nn.init.orthogonal_(self.name.weight, 0.5).requires_grad_(False)
         self.narrow = nn.Linear(WIDTH, width)
         self.hidden = nn.Parameter(torch.zeros(1, 1, width))
         self.place = nn.Parameter(0.02 * torch.randn(1, GRID**2, width))
@@ -117,7 +130,10 @@ class Learner(nn.Module):
 
     def naming_loss(self, x: Tensor, drawn: Tensor) -> Tensor:
         tokens = self.encoder.forward_features((x - self.mean) / self.std)[:, 1:]
-        return nn.functional.smooth_l1_loss(self.name(tokens).float(), drawn, beta=0.2)
+        error = nn.functional.smooth_l1_loss(
+            self.name(tokens).float(), drawn, beta=0.2, reduction="none"
+        )
+        return (error.mean(dim=(0, 1)) * torch.tensor([3.0, 1.0, 1.0, 1.0])).mean()
 
     def masking_loss(self, x: Tensor, visible: int, rng: torch.Generator) -> Tensor:
         z, n = (x - self.mean) / self.std, len(x)
@@ -139,7 +155,9 @@ class Learner(nn.Module):
         return error.gather(1, order[:, visible:]).mean()
 
 
-def train(real: Tensor, steps: int, batch: int, rate: float, seed: int) -> Learner:
+def train(
+    real: Tensor, steps: int, batch: int, rate: float, seed: int, start: Path | None
+) -> Learner:
     """Train for this many steps; half of each batch are phantoms."""
     phantoms = render_phantoms(np.random.default_rng(seed), 4096, SIZE).clip(0, 1)
     made = torch.from_numpy(phantoms)[:, None]
@@ -147,6 +165,8 @@ def train(real: Tensor, steps: int, batch: int, rate: float, seed: int) -> Learn
     torch.manual_seed(seed)
     rng = torch.Generator().manual_seed(seed)
     learner = Learner(mean, std).train()
+    if start is not None:
+        learner.load_state_dict(torch.load(start, weights_only=True))
     optimizer = torch.optim.AdamW(learner.parameters(), rate, betas=(0.9, 0.95), weight_decay=0.05)
     plan = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.08)
     begin, sums = time.monotonic(), np.zeros(2)
@@ -162,8 +182,8 @@ def train(real: Tensor, steps: int, batch: int, rate: float, seed: int) -> Learn
         optimizer.step()
         plan.step()
         sums += [float(part.detach()) for part in loss]
-        if step % 50 == 0:
-            naming, masking = sums / 50
+        if step % 25 == 0:
+            naming, masking = sums / 25
             seconds = time.monotonic() - begin
             print(
                 f"{step:6d} naming {naming:.4f} masking {masking:.4f} {seconds:.0f} s", flush=True
@@ -182,12 +202,16 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--start", type=Path, help="go on from this state of the learner")
+    parser.add_argument("--state", type=Path, help="write the state of the learner here, too")
     args = parser.parse_args()
 
     metadata = pd.read_csv(args.images / "metadata.csv")
     patients = training_patients(metadata, args.patients, args.seed)
     real = read_radiographs(args.images, patients)
-    learner = train(real, args.steps, args.batch, args.rate, args.seed)
+    learner = train(real, args.steps, args.batch, args.rate, args.seed, args.start)
+    if args.state is not None:
+        torch.save(learner.state_dict(), args.state)
     recipe = {
         "model_name": MODEL,
         "model_kwargs": CHANGES,

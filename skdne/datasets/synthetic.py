@@ -197,7 +197,7 @@ def make_biased_images(
     image_size: int = 128,
     cue: str = "patch",
     cue_strength: float = 0.12,
-    disease_strength: float = 0.3,
+    disease_strength: float = 0.5,
     overlap: float = 0.0,
     correlation: float = 0.7,
     cells: Mapping[tuple[int, str], int] | None = None,
@@ -223,7 +223,7 @@ def make_biased_images(
         ``"global"``: everywhere, at a quarter of the strength; ``"none"``: nowhere.
     cue_strength : float, default=0.12
         Amplitude of the texture, as a fraction of the pixel range, in [0, 1].
-    disease_strength : float, default=0.3
+    disease_strength : float, default=0.5
         Largest peak of the opacity, as a fraction of the pixel range, in [0, 1]. The peak is
         uniform between 15% of this and this, so some diseased images are hardly so.
     overlap : float, default=0.0

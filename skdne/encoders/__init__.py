@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from skdne.encoders._base import Encoder
+from skdne.encoders._bundled import bundled_encoder
 from skdne.encoders._callable import CallableEncoder
-from skdne.encoders._timm import TimmEncoder, bundled_encoder
+from skdne.encoders._timm import TimmEncoder
 from skdne.encoders._torch import TorchBackend, TorchEncoder
 
 __all__ = [

@@ -7,7 +7,7 @@ import dataclasses
 import pickle
 from typing import Any, ClassVar
 
-import cloudpickle  # type: ignore[import-untyped]
+import cloudpickle
 import numpy as np
 import torch
 from torch import nn
