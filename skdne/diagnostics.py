@@ -83,7 +83,7 @@ def not_lower(at_zero: float, at_noise: float) -> str | None:
     if at_noise < at_zero:
         return None
     return (
-        f"the objective on all fit images is {at_noise:.4g} with the learned noise and "
+        f"the full-sample objective is {at_noise:.4g} with the learned noise and "
         f"{at_zero:.4g} without: the noise is set to zero. Try a smaller reg_lambda, another "
         "step_size, or more iterations."
     )

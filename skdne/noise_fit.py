@@ -145,13 +145,15 @@ def _minimize(
 
     noise = L.space.expand(solution.theta).detach()
     edited = embed_images(L.encoder, L.images, noise, L.clip, data.rows, budget)
-    everything = np.arange(len(L))
-    L.attribute_classifier = g
-    at_zero = L.value_of_embeddings(clean[sets.fit], everything, torch.zeros_like(noise))
-    if solver.refit_every:  # each noise is judged by the g that is trained on what it leaves
-        L.attribute_classifier = copy.copy(g)
-        L.attribute_classifier.fit(edited[sets.fit], L.codes, L.weights)
-    at_noise = L.value_of_embeddings(edited[sets.fit], everything, noise)
+    judge, judged = g, sets.fit
+    if solver.refit_every:  # each noise is judged by the g trained on what it leaves, held out
+        judge = copy.copy(g)
+        judge.fit(edited[sets.fit], L.codes, L.weights)
+        judged = sets.select if len(sets.select) else sets.fit
+    at_zero, at_noise = (
+        L.value_of_embeddings(h, z[judged], data.codes[judged], data.weights[judged], eps)
+        for h, z, eps in ((g, clean, torch.zeros_like(noise)), (judge, edited, noise))
+    )
     result.objective = {"zero": at_zero, "noise": at_noise}
     if isinstance(solver, GeZO) and not solver.shared_batch:
         clean_log_p = g.log_proba(torch.from_numpy(clean[sets.fit]))
@@ -163,10 +165,9 @@ def _minimize(
     if problem is not None:
         diagnostics.warn(problem)
         result.noise = np.zeros_like(_image_shaped(noise))
-        result.objective["noise"] = at_zero
         return clean
     diagnostics.warn(diagnostics.nearly_affine(clean, edited))
-    log_p = L.attribute_classifier.log_proba(torch.from_numpy(edited)).numpy()
+    log_p = judge.log_proba(torch.from_numpy(edited)).numpy()
     diagnostics.warn(diagnostics.collapsed(log_p, data.codes))
     result.noise = _image_shaped(noise)
     return edited

@@ -38,6 +38,11 @@ def attribute_loss(log_p: torch.Tensor, codes: torch.Tensor, objective: str) -> 
     return -log_p.mean(dim=1)
 
 
+def relative(weights: np.ndarray) -> torch.Tensor:
+    """Weights that sum to 1, so that a weighted sum is a mean."""
+    return torch.from_numpy((weights / weights.sum()).astype(np.float32))
+
+
 class Objective:
     """L(eps) = weighted mean over images of the attribute loss + lambda ||eps||_2 (Eq. 2).
 
@@ -99,16 +104,23 @@ class Objective:
         """L(eps) on ``rows``, from embeddings alone; costs ``len(rows)`` queries."""
         with torch.no_grad():
             noise = self.space.expand(theta)
-            return self.value_of_embeddings(self.embed(noise, rows), rows, noise)
+            embeddings = self.embed(noise, rows)
+            return self.value_of_embeddings(
+                self.attribute_classifier, embeddings, self.codes[rows], self.weights[rows], noise
+            )
 
     def value_of_embeddings(
-        self, embeddings: np.ndarray, rows: np.ndarray, noise: torch.Tensor
+        self,
+        g: AttributeClassifier,
+        embeddings: np.ndarray,
+        codes: np.ndarray,
+        weights: np.ndarray,
+        noise: torch.Tensor,
     ) -> float:
-        """L(eps) where phi(x + eps) is already there."""
-        log_p = self.attribute_classifier.log_proba(torch.from_numpy(embeddings))
-        loss = attribute_loss(log_p, torch.from_numpy(self.codes[rows]), self.objective)
-        weights = torch.from_numpy(self._weights(rows))
-        return float((weights * loss).sum() + self._penalty(noise))
+        """L(eps) where phi(x + eps) is there already; costs nothing."""
+        log_p = g.log_proba(torch.from_numpy(embeddings))
+        loss = attribute_loss(log_p, torch.from_numpy(codes), self.objective)
+        return float((relative(weights) * loss).sum() + self._penalty(noise))
 
     def value_and_gradient(
         self, theta: torch.Tensor, rows: np.ndarray
@@ -118,7 +130,7 @@ class Objective:
         device = self.encoder.torch_device
         self.budget.spend(len(rows))
         theta = theta.detach().requires_grad_(True)
-        weights = torch.from_numpy(self._weights(rows)).to(device)
+        weights = relative(self.weights[rows]).to(device)
         codes = torch.from_numpy(self.codes[rows]).to(device)
         value = 0.0
         size = self.encoder.batch_size
@@ -148,10 +160,6 @@ class Objective:
         rows = np.arange(len(self))
         embeddings = self.embed(self.space.expand(theta), rows)
         self.attribute_classifier.fit(embeddings, self.codes, self.weights)
-
-    def _weights(self, rows: np.ndarray) -> np.ndarray:
-        weights = self.weights[rows]
-        return (weights / weights.sum()).astype(np.float32)
 
     def _penalty(self, noise: torch.Tensor) -> torch.Tensor:
         # vector_norm: its gradient at 0 is 0; that of sqrt(sum(eps^2)) would be nan

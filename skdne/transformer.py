@@ -72,7 +72,9 @@ class DebiasedNoiseTransformer(
     loss_curve_ : list of float
         Mean objective of each epoch.
     objective_ : dict
-        Objective over all fit images without the noise (``"zero"``) and with it (``"noise"``).
+        Objective over all fit images without the noise (``"zero"``) and with the learned one
+        (``"noise"``), which is kept only if lower. With ``refit_every`` on the solver: over the
+        selection set, each with a g trained on the embeddings in question.
     noise_size_ : dict
         ``"l2"`` and ``"linf"`` norm, and ``"psnr"`` of edited images in dB.
     attribute_classifier_ : classifier

@@ -205,7 +205,7 @@ def test_noise_that_does_not_help_is_set_to_zero(data):
     with pytest.warns(DebiasingWarning, match="the noise is set to zero"):
         dne.fit(X, y, sensitive_features=a)
     assert not dne.noise_.any()
-    assert dne.objective_["noise"] == dne.objective_["zero"]
+    assert dne.objective_["noise"] > dne.objective_["zero"]
     assert dne.leakage_["mlp"]["before"] == dne.leakage_["mlp"]["after"]
 
 
