@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from skdne.diagnostics import DebiasingWarning
+from skdne.display import NoiseDisplay
 from skdne.encoders import (
     CallableEncoder,
     Encoder,
@@ -24,6 +25,7 @@ __all__ = [
     "DebiasingWarning",
     "Encoder",
     "GeZO",
+    "NoiseDisplay",
     "NoiseSolver",
     "PixelRangeWarning",
     "TimmEncoder",

@@ -1,4 +1,4 @@
-"""What a fit refuses before any work, beside bad images and labels."""
+"""What is refused before any work, beside bad images and labels."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from skdne.attribute_classifier import is_differentiable
 from skdne.encoders import Encoder
+from skdne.noise import StoredNoise
 from skdne.solvers import NoiseSolver
 
 
@@ -71,3 +72,22 @@ def check_budget(max_queries: int | None, n: int, solver: NoiseSolver | None) ->
         f"{solver.max_iter if solver else 0} epochs of the noise fit. Raise it to {least} at "
         "least, give fewer images, or a cheaper solver."
     )
+
+
+def check_stored_noise(stored: StoredNoise, encoder: Encoder, name: str) -> None:
+    """Refuse the noise of file ``name`` if it was learned for another encoder or image size.
+
+    Raises
+    ------
+    ValueError
+    """
+    if stored.fingerprint not in (None, encoder.fingerprint):
+        raise ValueError(
+            f"the noise in {name!r} was learned for another encoder (fingerprint "
+            f"{stored.fingerprint}, this one has {encoder.fingerprint}); give that one as encoder."
+        )
+    if encoder.input_size not in (None, stored.noise.shape[-2:]):
+        raise ValueError(
+            f"the noise in {name!r} has shape {stored.noise.shape}, the encoder takes images of "
+            f"{encoder.input_size}."
+        )

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdne.attribute import check_sensitive_data
 from skdne.encoders import Encoder, as_encoder
-from skdne.fit_checks import check_budget, check_solver
+from skdne.fit_checks import check_budget, check_solver, check_stored_noise
 from skdne.images import Images, check_images, is_paths
 from skdne.noise import StoredNoise, add_noise, load_noise_file, save_noise_file
 from skdne.noise_fit import FitResult, fit_noise, without_attribute
@@ -306,17 +306,7 @@ class DebiasedNoiseTransformer(
         stored = load_noise_file(path)
         phi = as_encoder(encoder)
         phi.load()
-        name = os.fspath(path)
-        if stored.fingerprint not in (None, phi.fingerprint):
-            raise ValueError(
-                f"the noise in {name!r} was learned for another encoder (fingerprint "
-                f"{stored.fingerprint}, this one has {phi.fingerprint}); give that one as encoder."
-            )
-        if phi.input_size not in (None, stored.noise.shape[-2:]):
-            raise ValueError(
-                f"the noise in {name!r} has shape {stored.noise.shape}, the encoder takes images "
-                f"of {phi.input_size}."
-            )
+        check_stored_noise(stored, phi, os.fspath(path))
         self = cls(encoder)
         self.noise_ = stored.noise.astype(np.float32)
         self.clip_ = stored.clip
@@ -371,15 +361,9 @@ class DebiasedNoiseTransformer(
         return epoch.call_on_fit_task_end(estimator=self, reconstruction_attributes=state, **data)
 
     def _set_result(self, result: FitResult, clip: bool) -> None:
-        self.noise_ = result.noise
-        self.clip_ = clip
-        self.loss_curve_ = result.loss_curve
-        self.n_iter_ = len(result.loss_curve)
-        self.stop_reason_ = result.stop_reason
-        self.attribute_classifier_ = result.attribute_classifier
-        self.attribute_auc_ = result.attribute_auc
-        self.leakage_ = result.leakage
-        self.objective_ = result.objective
-        self.noise_size_ = result.noise_size
-        self.n_queries_ = result.n_queries
+        for name, value in vars(result).items():
+            if name != "n_features":
+                setattr(self, f"{name}_", value)
         self._n_features_out = result.n_features
+        self.n_iter_ = len(result.loss_curve)
+        self.clip_ = clip

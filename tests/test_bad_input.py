@@ -101,7 +101,7 @@ def test_fit_refuses_parameters(data, options, message):
 @pytest.mark.parametrize("encoder", [torch.nn.Flatten(), lambda images: images, 3])
 def test_encoder_of_another_kind_says_how_to_wrap_it(data, encoder):
     X, y, a = data
-    with pytest.raises(TypeError, match="TorchEncoder.module.*CallableEncoder.function"):
+    with pytest.raises(TypeError, match=r"TorchEncoder\(module\).*CallableEncoder\(function\)"):
         DebiasedNoiseTransformer(encoder).fit(X, y, sensitive_features=a)
 
 
@@ -132,7 +132,7 @@ def test_unreadable_files_are_all_named(data, tmp_path):
 
 
 def fitted(**kwargs):
-    X, y, a = small_images(N)
+    X, y, _ = small_images(N)
     dne = DebiasedNoiseTransformer(small_encoder(), solver=None, **kwargs)
     return dne.fit(X, y)
 

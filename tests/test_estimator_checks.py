@@ -34,53 +34,53 @@ ESTIMATORS = [
     *(AlternatingAttribute(ENCODER, solver=solver, leakage=False) for solver in SOLVERS),
 ]
 
-# What ran in scikit-learn 1.9.1, 46 checks of these 44 names. A wrong tag silently skips nearly all.
-CHECKS = """
-check_array_api_input
-check_complex_data
-check_dict_unchanged
-check_do_not_raise_errors_in_init_or_set_params
-check_dont_overwrite_parameters
-check_dtype_object
-check_estimator_cloneable
-check_estimator_repr
-check_estimator_sparse_array
-check_estimator_sparse_matrix
-check_estimator_sparse_tag
-check_estimator_tags_renamed
-check_estimators_dtypes
-check_estimators_empty_data_messages
-check_estimators_fit_returns_self
-check_estimators_nan_inf
-check_estimators_overwrite_params
-check_estimators_pickle
-check_estimators_unfitted
-check_f_contiguous_array_estimator
-check_fit1d
-check_fit2d_1feature
-check_fit2d_1sample
-check_fit2d_predict1d
-check_fit_check_is_fitted
-check_fit_idempotent
-check_fit_score_takes_y
-check_get_params_invariance
-check_methods_sample_order_invariance
-check_methods_subset_invariance
-check_mixin_order
-check_n_features_in
-check_n_features_in_after_fitting
-check_no_attributes_set_in_init
-check_parameters_default_constructible
-check_pipeline_consistency
-check_positive_only_tag_during_fit
-check_readonly_memmap_input
-check_set_params
-check_transformer_data_not_an_array
-check_transformer_general
-check_transformer_n_iter
-check_transformers_unfitted
-check_valid_tag_types
-""".split()
+# What ran in scikit-learn 1.9.1: 46 checks of these 44 names. A wrong tag silently skips most.
+CHECKS = [
+    "check_array_api_input",
+    "check_complex_data",
+    "check_dict_unchanged",
+    "check_do_not_raise_errors_in_init_or_set_params",
+    "check_dont_overwrite_parameters",
+    "check_dtype_object",
+    "check_estimator_cloneable",
+    "check_estimator_repr",
+    "check_estimator_sparse_array",
+    "check_estimator_sparse_matrix",
+    "check_estimator_sparse_tag",
+    "check_estimator_tags_renamed",
+    "check_estimators_dtypes",
+    "check_estimators_empty_data_messages",
+    "check_estimators_fit_returns_self",
+    "check_estimators_nan_inf",
+    "check_estimators_overwrite_params",
+    "check_estimators_pickle",
+    "check_estimators_unfitted",
+    "check_f_contiguous_array_estimator",
+    "check_fit1d",
+    "check_fit2d_1feature",
+    "check_fit2d_1sample",
+    "check_fit2d_predict1d",
+    "check_fit_check_is_fitted",
+    "check_fit_idempotent",
+    "check_fit_score_takes_y",
+    "check_get_params_invariance",
+    "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
+    "check_mixin_order",
+    "check_n_features_in",
+    "check_n_features_in_after_fitting",
+    "check_no_attributes_set_in_init",
+    "check_parameters_default_constructible",
+    "check_pipeline_consistency",
+    "check_positive_only_tag_during_fit",
+    "check_readonly_memmap_input",
+    "check_set_params",
+    "check_transformer_data_not_an_array",
+    "check_transformer_general",
+    "check_transformer_n_iter",
+    "check_transformers_unfitted",
+    "check_valid_tag_types",
+]
 
 
 @parametrize_with_checks(ESTIMATORS)

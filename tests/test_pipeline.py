@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 from helpers import small_encoder, small_images
 from sklearn.base import clone
 from sklearn.callback import ProgressBar
@@ -16,7 +17,6 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 
-import sklearn
 from skdne import SPSA, Adam, DebiasedNoiseTransformer
 from skdne.metrics import constrained_refit, di_scorer, eo_scorer
 
@@ -137,7 +137,7 @@ def test_set_output_pandas(data):
 
 
 def test_disjoint_sets_for_attribute_and_disease(data):
-    X, y, a = data
+    X, _, a = data
     X_disease, y_disease, _ = small_images(100, seed=5)
     dne = make_pipe()["dne"].fit(X, sensitive_features=a)
     pipe = make_pipeline(FrozenEstimator(dne), LogisticRegression()).fit(X_disease, y_disease)

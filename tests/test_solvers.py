@@ -1,5 +1,7 @@
 """Each solver against a transcription of its pseudo-code, its query count and its options."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -53,7 +55,7 @@ def test_gezo_is_algorithm_1_step_by_step():
     for step, eps in zip(steps, expected, strict=True):
         torch.testing.assert_close(step.theta, eps, rtol=0, atol=0)
     assert [step.ends_epoch for step in steps] == [False, False, False, True] * 3
-    moved = [not torch.equal(a, b) for a, b in zip(expected, expected[1:], strict=False)]
+    moved = [not torch.equal(a, b) for a, b in pairwise(expected)]
     assert any(moved)
     assert not all(moved)  # both branches of line 5 were taken
     # the last update is kept: eps^{R+1}, not the printed eps^R
@@ -186,7 +188,7 @@ def test_refit_every_trains_g_between_epochs():
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: type(s).__name__)
 def test_same_seed_same_noise_and_no_global_state(solver):
     objectives = [make_objective() for _ in range(3)]
-    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()
+    torch_state, numpy_state = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     noises = [
         solver.minimize(L, seed, never_stop).theta
         for L, seed in zip(objectives, (1, 1, 2), strict=True)
@@ -194,7 +196,7 @@ def test_same_seed_same_noise_and_no_global_state(solver):
     assert torch.equal(noises[0], noises[1])
     assert not torch.equal(noises[0], noises[2])
     assert torch.equal(torch.get_rng_state(), torch_state)
-    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)
+    np.testing.assert_array_equal(np.random.get_state()[1], numpy_state)  # noqa: NPY002
 
 
 def test_as_solver():

@@ -297,7 +297,7 @@ def test_noise_file_gives_a_fitted_transformer_back(data, tmp_path):
     np.testing.assert_array_equal(loaded.transform(X), dne.transform(X))
     assert loaded.clip_ is True
     np.testing.assert_array_equal(loaded.get_feature_names_out(), dne.get_feature_names_out())
-    with pytest.raises(ValueError, match="is clipped.*safetensors"):
+    with pytest.raises(ValueError, match=r"is clipped.*safetensors"):
         dne.save_noise(tmp_path / "noise.pt")
 
 

@@ -1,0 +1,54 @@
+"""What the method reaches on synthetic images with a localised cue, means over 5 seeds.
+
+The settings are those of the demo: uniform confusion of a g that is trained anew every epoch, noise
+on a coarse grid, clipped. ERM is the same head without a noise.
+"""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skdne import Adam, DebiasedNoiseTransformer
+from skdne.datasets import make_biased_images
+from skdne.metrics import equal_opportunity_difference
+
+SEEDS = range(5)
+N = 600
+
+
+def head_on(dne, train, test):
+    """Accuracy and EO_n on balanced test images of a disease head trained on biased ones."""
+    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    head.fit(dne.transform(train.images), train.target)
+    predicted = head.predict(dne.transform(test.images))
+    eo_n = equal_opportunity_difference(
+        test.target, predicted, sensitive_features=test.sensitive_features, positive_label=0
+    )
+    return np.mean(predicted == test.target), eo_n
+
+
+@pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
+@pytest.mark.parametrize("fitted_on", ["balanced", "biased"])
+def test_confusion_cuts_eo_n_to_a_quarter_without_loss_of_accuracy(fitted_on):
+    erm, edited = [], []
+    for seed in SEEDS:
+        train = make_biased_images(N, correlation=0.7, random_state=3 * seed)
+        test = make_biased_images(500, correlation=0, random_state=3 * seed + 1)
+        balanced = make_biased_images(N, correlation=0, random_state=3 * seed + 2)
+        seen = train if fitted_on == "biased" else balanced
+        dne = DebiasedNoiseTransformer(
+            solver=Adam(step_size=0.02, max_iter=12, grid_size=8, clip=True, refit_every=1),
+            objective="confusion",
+            leakage=False,
+            random_state=seed,
+        )
+        dne.fit(seen.images, seen.target, sensitive_features=seen.sensitive_features)
+        plain = DebiasedNoiseTransformer(solver=None).fit(train.images)
+        erm.append(head_on(plain, train, test))
+        edited.append(head_on(dne, train, test))
+    (erm_accuracy, erm_eo_n), (accuracy, eo_n) = np.mean(erm, axis=0), np.mean(edited, axis=0)
+    assert erm_eo_n > 0.2  # there is something to mitigate
+    assert eo_n <= erm_eo_n / 4
+    assert accuracy >= erm_accuracy
