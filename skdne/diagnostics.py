@@ -57,6 +57,16 @@ def small_cells(cells: np.ndarray, names: list[str]) -> str | None:
     )
 
 
+def no_target(y_given: bool) -> str | None:
+    if y_given:
+        return None
+    return (
+        "y was not given: the attribute is not balanced within its classes, and leakage_ includes "
+        "what can be read of the attribute through a disease that is correlated with it. Pass y to "
+        "fit where it is known."
+    )
+
+
 def weak_classifier(held_out: float, in_sample: float, held_out_codes: np.ndarray) -> str | None:
     """g no better than chance, or overfitted: then the fit chases noise."""
     if np.isnan(held_out):

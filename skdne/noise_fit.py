@@ -110,6 +110,7 @@ def fit_noise(
         result.noise_size = noise_size(images, data.rows, result.noise, solver.clip)
         diagnostics.warn(diagnostics.large_noise(**result.noise_size))
     if sets.report_folds:
+        diagnostics.warn(diagnostics.no_target(data.strata is not None))
         before, after = (measure_leakage(z, data, sets, seed) for z in (clean, edited))
         result.leakage = {name: {"before": before[name], "after": after[name]} for name in before}
         if result.noise.any():

@@ -107,7 +107,7 @@ class DebiasedNoiseTransformer(
     --------
     >>> from skdne import Adam, DebiasedNoiseTransformer
     >>> from skdne.datasets import make_biased_images
-    >>> data = make_biased_images(80, random_state=0)
+    >>> data = make_biased_images(80, correlation=0, random_state=0)
     >>> dne = DebiasedNoiseTransformer(
     ...     solver=Adam(max_iter=2), objective="confusion", leakage=False, random_state=0
     ... )

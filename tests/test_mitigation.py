@@ -6,11 +6,12 @@ on a coarse grid, clipped. ERM is the same head without a noise.
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skdne import Adam, DebiasedNoiseTransformer
+from skdne import Adam, DebiasedNoiseTransformer, DebiasingWarning, TorchEncoder
 from skdne.datasets import make_biased_images
 from skdne.metrics import equal_opportunity_difference
 
@@ -52,3 +53,26 @@ def test_confusion_cuts_eo_n_to_a_quarter_without_loss_of_accuracy(fitted_on):
     assert erm_eo_n > 0.2  # there is something to mitigate
     assert eo_n <= erm_eo_n / 4
     assert accuracy >= erm_accuracy
+
+
+@pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
+def test_an_affine_encoder_without_clipping_changes_nothing_and_says_so():
+    train = make_biased_images(N, image_size=32, correlation=0.7, random_state=0)
+    test = make_biased_images(500, image_size=32, correlation=0, random_state=1)
+    projection = torch.nn.Linear(32 * 32, 64)
+    generator = torch.Generator().manual_seed(0)
+    projection.weight.data = torch.randn(64, 32 * 32, generator=generator) / 32
+    net = torch.nn.Sequential(torch.nn.Flatten(), projection)
+    encoder = TorchEncoder(net, input_size=(32, 32), n_channels=1, precision="float32")
+    dne = DebiasedNoiseTransformer(
+        encoder,
+        solver=Adam(step_size=0.002, max_iter=10),
+        objective="confusion",
+        leakage=False,
+        random_state=0,
+    )
+    with pytest.warns(DebiasingWarning, match=r"\(almost\) affine"):
+        dne.fit(train.images, train.target, sensitive_features=train.sensitive_features)
+    assert dne.noise_.any()
+    plain = DebiasedNoiseTransformer(encoder, solver=None).fit(train.images)
+    np.testing.assert_array_equal(head_on(dne, train, test), head_on(plain, train, test))
