@@ -54,6 +54,12 @@ parser.add_argument("--positive", default=OPACITY, help="values that mean diseas
 parser.add_argument("--attribute-column", default="sex")
 parser.add_argument("--group-column", help="patients; default: patient_id of metadata.csv")
 parser.add_argument("--encoder", help="timm name; default: the bundled encoder")
+parser.add_argument(
+    "--head",
+    choices=["plain", "standardised"],
+    default="plain",
+    help="logistic regression on the embeddings, or on standardised ones",
+)
 parser.add_argument("--seeds", type=int, default=3, help="repetitions")
 parser.add_argument("--n", type=int, default=400, help="synthetic images in each set")
 parser.add_argument("--quick", action="store_true", help="tiny fits: figures mean nothing")
@@ -126,24 +132,21 @@ def cells(data):
 
 
 def transformers(seed, n_train):
-    n_steps = 4 if args.quick else 60  # of 32 images
+    n_steps = 4 if args.quick else 100  # of 32 images
     epochs = max(1, round(n_steps * 32 / (0.8 * n_train)))
     adam = {"max_iter": epochs, "batch_size": 32}
     gezo = {"max_iter": 1 if args.quick else 4, "n_local_iter": 5, "batch_size": 32}
     # On a coarse grid x + eps soon reaches 0 or 1, where clipping removes what was there.
-    saturating = {"step_size": 0.05, "grid_size": 8, "clip": True, "refit_every": 1}
+    saturating = {"step_size": 0.05, "grid_size": 16, "clip": True, "refit_every": 1}
+    confusion = {"objective": "confusion", "reg_lambda": 0.02}
     common = {"encoder": args.encoder, "leakage": False, "random_state": seed}
     dne = DebiasedNoiseTransformer
     return {
         "ERM": dne(solver=None, **common),
         "reweighed head": dne(solver=None, **common),
         "DNE Adam, Eq. 2": dne(solver=Adam(**adam), **common),
-        "DNE Adam, confusion": dne(
-            solver=Adam(**adam, **saturating), objective="confusion", **common
-        ),
-        "DNE GeZO, confusion": dne(
-            solver=GeZO(**gezo, **saturating), objective="confusion", **common
-        ),
+        "DNE Adam, confusion": dne(solver=Adam(**adam, **saturating), **confusion, **common),
+        "DNE GeZO, confusion": dne(solver=GeZO(**gezo, **saturating), **confusion, **common),
     }
 
 
@@ -169,7 +172,8 @@ def leakage(train, test, Z_train, Z_test, seed):
 
 def measure(arm, train, test, Z_train, Z_test):
     weight = compute_sample_weight("balanced", cells(train)) if arm == "reweighed head" else None
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    scaler = StandardScaler() if args.head == "standardised" else None
+    head = make_pipeline(scaler, LogisticRegression(max_iter=1000))
     head.fit(Z_train, train.y, logisticregression__sample_weight=weight)
     predicted, by_group = head.predict(Z_test), {"sensitive_features": test.a}
     return {
