@@ -23,6 +23,7 @@ SOLVERS = {
     "GeZO as printed, C=2": GeZO(**STEP, n_directions=2, **PRINTED),
     "GeZO shared batch, current point, full size": GeZO(**STEP, grid_size=None),
     "GeZO shared batch, current point, 16 x 16": GeZO(**STEP),
+    "GeZO shared batch, 16 x 16": GeZO(**STEP, include_current=False),
     "SPSA full size": SPSA(**STEP, grid_size=None),
     "SPSA 16 x 16": SPSA(**STEP),
     "Adam (white box)": Adam(max_iter=10_000, batch_size=32),

@@ -12,6 +12,7 @@ from sklearn.utils.validation import _num_samples
 from skdne import diagnostics
 
 MAX_CLASSES = 50
+MISSING_TEXTS = ["", "nan", "NaN", "None", "<NA>"]
 
 
 def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +37,8 @@ def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     frame = pd.DataFrame(labels if getattr(labels, "ndim", 1) < 3 else None)
     if frame.shape[1] == 0:
         raise ValueError(f"{name} must be of shape (n,) or (n, k), got {np.shape(labels)}.")
-    missing = frame.isna().any(axis=1).to_numpy()
+    # numpy turns missing values beside strings into these texts
+    missing = (frame.isna() | frame.isin(MISSING_TEXTS)).any(axis=1).to_numpy()
     present: Any = frame[~missing]
     if frame.shape[1] == 1:
         present = present.iloc[:, 0].to_numpy()

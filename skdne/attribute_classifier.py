@@ -40,7 +40,7 @@ class AttributeClassifier:
 
     def __init__(self, estimator: Any, classes: np.ndarray) -> None:
         self.classes = classes
-        self.is_given_fitted = estimator is not None and _is_fitted(estimator)
+        self.is_given_fitted = estimator is not None and is_fitted(estimator)
         if estimator is None:
             self.estimator = default_classifier()
         else:
@@ -176,7 +176,7 @@ def _composed(functions: list[Head]) -> Head:
     return compose
 
 
-def _is_fitted(estimator: Any) -> bool:
+def is_fitted(estimator: Any) -> bool:
     try:
         check_is_fitted(estimator)
     except NotFittedError:

@@ -111,11 +111,13 @@ def signal_below_noise(gain: float, losses: np.ndarray, batch_size: int) -> str 
     )
 
 
-def collapsed(log_p: np.ndarray, codes: np.ndarray) -> str | None:
+def collapsed(clean: np.ndarray, log_p: np.ndarray, codes: np.ndarray) -> str | None:
     """All predictions of g in one class, or its cross-entropy out of bounds: Eq. 2 rewards both."""
-    shares = np.bincount(log_p.argmax(axis=1), minlength=log_p.shape[1]) / len(log_p)
+    before, shares = (
+        np.bincount(p.argmax(axis=1), minlength=p.shape[1]) / len(p) for p in (clean, log_p)
+    )
     loss = -float(log_p[np.arange(len(codes)), codes].mean())
-    if shares.max() < 0.98 and loss < 10:
+    if (shares.max() < 0.98 or before.max() > 0.9) and loss < 10:
         return None
     return (
         f"on edited images the attribute classifier predicts one class for {shares.max():.0%} and "

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from skdne.attribute_classifier import is_differentiable
-from skdne.encoders import Encoder
+import torch
+
+from skdne.attribute_classifier import is_differentiable, is_fitted
+from skdne.encoders import Encoder, TorchBackend
+from skdne.images import Images
 from skdne.noise import StoredNoise
 from skdne.solvers import NoiseSolver
 
@@ -44,6 +47,11 @@ def check_solver(
             f"MLPClassifier, after StandardScaler if any; got {attribute_classifier!r}. The "
             "solvers 'gezo' and 'spsa' take any classifier with predict_proba."
         )
+    if solver.refit_every and attribute_classifier is not None and is_fitted(attribute_classifier):
+        raise ValueError(
+            "refit_every trains the attribute classifier anew, but attribute_classifier is fitted "
+            "and stays as it is; give it unfitted, or set refit_every=None."
+        )
     if attribute_classifier is not None and not (
         is_differentiable(attribute_classifier) or hasattr(attribute_classifier, "predict_proba")
     ):
@@ -53,7 +61,27 @@ def check_solver(
         )
 
 
-def check_budget(max_queries: int | None, n: int, solver: NoiseSolver | None) -> None:
+def check_gradient(solver: NoiseSolver | None, encoder: Encoder, images: Images) -> None:
+    """Refuse a module that breaks the gradient, as one under torch.no_grad() does: one image tells.
+
+    Raises
+    ------
+    ValueError
+    """
+    if solver is None or not solver.needs_gradient or not isinstance(encoder, TorchBackend):
+        return
+    image = torch.from_numpy(images.batch([0])).to(encoder.torch_device)
+    with torch.enable_grad():
+        has_gradient = encoder.forward(image.requires_grad_()).requires_grad
+    if not has_gradient:
+        raise ValueError(
+            f"solver {type(solver).__name__} needs gradients, but the module of "
+            f"{type(encoder).__name__} returns none (torch.no_grad() in its forward?); use "
+            "solver='gezo' or solver='spsa'."
+        )
+
+
+def check_budget(max_queries: int | None, n: int, n_fit: int, solver: NoiseSolver | None) -> None:
     """Refuse a budget that cannot pay for g, one epoch and the final measurements.
 
     Raises
@@ -61,14 +89,14 @@ def check_budget(max_queries: int | None, n: int, solver: NoiseSolver | None) ->
     ValueError
         Before anything is sent; the message holds the plan.
     """
-    n_epoch = solver.queries_per_epoch(n) if solver else 0
+    n_epoch = solver.queries_per_epoch(n_fit) if solver else 0
     n_final = n if solver else 0
     least = n + n_final + n_epoch
     if max_queries is None or max_queries >= least:
         return
     raise ValueError(
         f"max_queries={max_queries} cannot pay for this fit: {n} images for the attribute "
-        f"classifier, {n_final} for the final measurements, and up to {n_epoch} for each of "
+        f"classifier, {n_final} for the final measurements, and {n_epoch} for each of "
         f"{solver.max_iter if solver else 0} epochs of the noise fit. Raise it to {least} at "
         "least, give fewer images, or a cheaper solver."
     )

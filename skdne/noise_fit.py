@@ -15,6 +15,7 @@ from skdne.attribute import SensitiveData
 from skdne.attribute_classifier import AttributeClassifier
 from skdne.budget import QueryBudget
 from skdne.encoders import Encoder
+from skdne.fit_checks import check_budget
 from skdne.images import Images
 from skdne.leakage import Auc, conditional_auc, in_sample_auc, measure_leakage
 from skdne.noise import add_noise
@@ -76,6 +77,7 @@ def fit_noise(
     diagnostics.warn(diagnostics.small_cells(data.cells, data.cell_names))
     if not len(sets.select):
         diagnostics.warn(diagnostics.no_held_out(data.codes))
+    check_budget(max_queries, len(data.rows), len(sets.fit), solver)
     budget = QueryBudget(max_queries)
     clean = embed_images(encoder, images, None, False, data.rows, budget)
 
@@ -111,7 +113,9 @@ def fit_noise(
         diagnostics.warn(diagnostics.large_noise(**result.noise_size))
     if sets.report_folds:
         diagnostics.warn(diagnostics.no_target(data.strata is not None))
-        before, after = (measure_leakage(z, data, sets, seed) for z in (clean, edited))
+        before = after = measure_leakage(clean, data, sets, seed)
+        if edited is not clean:
+            after = measure_leakage(edited, data, sets, seed)
         result.leakage = {name: {"before": before[name], "after": after[name]} for name in before}
         if result.noise.any():
             seen = [in_sample_auc(z, data, sets, seed) for z in (clean, edited)]
@@ -168,8 +172,9 @@ def _minimize(
         result.noise = np.zeros_like(_image_shaped(noise))
         return clean
     diagnostics.warn(diagnostics.nearly_affine(clean, edited))
-    log_p = judge.log_proba(torch.from_numpy(edited)).numpy()
-    diagnostics.warn(diagnostics.collapsed(log_p, data.codes))
+    if not solver.refit_every:  # a g trained anew on edited images cannot be fooled by a shift
+        before, after = (g.log_proba(torch.from_numpy(z)).numpy() for z in (clean, edited))
+        diagnostics.warn(diagnostics.collapsed(before, after, data.codes))
     result.noise = _image_shaped(noise)
     return edited
 

@@ -122,6 +122,7 @@ class Objective:
         loss = attribute_loss(log_p, torch.from_numpy(codes), self.objective)
         return float((relative(weights) * loss).sum() + self._penalty(noise))
 
+    @torch.enable_grad()  # also where fit is called under torch.no_grad()
     def value_and_gradient(
         self, theta: torch.Tensor, rows: np.ndarray
     ) -> tuple[float, torch.Tensor]:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdne.attribute import check_sensitive_data
 from skdne.encoders import Encoder, as_encoder
-from skdne.fit_checks import check_budget, check_solver, check_stored_noise
+from skdne.fit_checks import check_gradient, check_solver, check_stored_noise
 from skdne.images import Images, check_images, is_paths
 from skdne.noise import StoredNoise, add_noise, load_noise_file, save_noise_file
 from skdne.noise_fit import FitResult, fit_noise, without_attribute
@@ -163,9 +163,11 @@ class DebiasedNoiseTransformer(
         y : array-like of shape (n,) or None, default=None
             Classes of the disease; only used to balance the (y, attribute) cells.
         sensitive_features : array-like of shape (n,) or (n, k)
-            The attribute; several columns are intersected. Rows where it is missing are left out.
+            The attribute, matched to X by position; several columns are intersected. Rows where
+            it is missing are left out.
         groups : array-like of shape (n,) or None, default=None
-            Patients: images of one patient are never parted.
+            Patients: images of one patient are never parted. A search parts patients by its own
+            splitter, which must be one for groups, such as StratifiedGroupKFold.
 
         Returns
         -------
@@ -182,6 +184,7 @@ class DebiasedNoiseTransformer(
             Where the noise does not do what one may take it for.
         """
         self._validate_params()
+        self.__dict__.pop("classes_", None)  # of an earlier fit; without an attribute: none
         solver = as_solver(self.solver)
         encoder = as_encoder(self.encoder)
         check_solver(solver, encoder, self.attribute_classifier, sensitive_features)
@@ -190,7 +193,7 @@ class DebiasedNoiseTransformer(
         data = None
         if sensitive_features is not None:
             data = check_sensitive_data(sensitive_features, y, groups, len(images))
-            check_budget(self.max_queries, len(data.rows), solver)
+        check_gradient(solver, encoder, images)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
         context = self._init_callback_context(max_subtasks=solver.max_iter if solver else 0)
@@ -243,7 +246,11 @@ class DebiasedNoiseTransformer(
         encoder.load()  # some know their input size only then
         images = self._images(X, encoder, reset=False)
         noise = self._noise_planes() if self.noise_.any() else None
-        return embed_images(encoder, images, noise, self.clip_)
+        try:
+            return embed_images(encoder, images, noise, self.clip_)
+        except ValueError:
+            images.verify()  # names all bad images, not only those of one batch
+            raise
 
     def edit(self, X) -> np.ndarray:
         """Return the edited images x + eps, as the encoder sees them.
@@ -328,12 +335,9 @@ class DebiasedNoiseTransformer(
     def _images(self, X: Any, encoder: Encoder, *, reset: bool) -> Images:
         """Check X against the encoder and, after fit, against the shape seen there."""
         if not is_paths(X):
-            shape, seen = getattr(X, "shape", ())[1:], getattr(self, "_image_shape_in", None)
-            if not reset and len(shape) > 1 and seen not in (None, shape):
-                raise ValueError(
-                    f"X has images of shape {shape}; fit saw shape {seen}. Give images of one "
-                    "shape, or file paths."
-                )
+            shape = getattr(X, "shape", ())[1:]
+            if not reset and len(shape) > 1:
+                self._check_shape(shape)
             X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
         images = check_images(
             X,
@@ -345,12 +349,30 @@ class DebiasedNoiseTransformer(
         if reset:
             self._image_shape_in = images.source_shape
             return images
-        if images.shape[1:] != self.noise_.shape[-2:]:
+        if images.source_shape is not None:
+            self._check_shape(images.source_shape)
+        planes = self.noise_.shape[0] if self.noise_.ndim == 3 else 1
+        if images.shape[1:] != self.noise_.shape[-2:] or planes not in (1, images.shape[0]):
             raise ValueError(
-                f"X has images of {images.shape[1:]} pixels, the noise is {self.noise_.shape[-2:]};"
-                " set input_size on the encoder to have images resized."
+                f"X has images of shape {images.shape}, which the noise of shape "
+                f"{self.noise_.shape} does not fit; set input_size on the encoder to have images "
+                "resized."
             )
         return images
+
+    def _check_shape(self, shape: tuple[int, ...]) -> None:
+        """Refuse another shape than in fit; one image passed as X looks like flat rows."""
+        seen = getattr(self, "_image_shape_in", None)
+        if seen is None and len(shape) == 1 and self.image_shape is None:
+            raise ValueError(
+                f"X is two-dimensional. One image is X[None]; flat rows of {shape[0]} pixels need "
+                "image_shape."
+            )
+        if seen not in (None, shape):
+            raise ValueError(
+                f"X has images of shape {shape}; fit saw shape {seen}. Give images of that shape "
+                "(one image is X[None]), or file paths."
+            )
 
     def _noise_planes(self) -> torch.Tensor:
         noise = self.noise_ if self.noise_.ndim == 3 else self.noise_[None]

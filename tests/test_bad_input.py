@@ -7,9 +7,17 @@ from helpers import small_encoder, small_images
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.svm import SVC
 
-from skdne import SPSA, Adam, CallableEncoder, DebiasedNoiseTransformer, TorchEncoder
+from skdne import (
+    SPSA,
+    Adam,
+    CallableEncoder,
+    DebiasedNoiseTransformer,
+    DebiasingWarning,
+    TorchEncoder,
+)
 
 N = 40
 
@@ -142,6 +150,54 @@ def test_shape_that_differs_from_fit():
         fitted().transform(np.zeros((2, 9, 8), dtype=np.uint8))
     with pytest.raises(ValueError, match=r"shape \(1, 8, 4\); fit saw shape"):
         fitted().transform(np.zeros((2, 1, 8, 8), dtype=np.uint8)[..., :4])
+
+
+def test_one_image_is_not_taken_for_flat_rows(tmp_path):
+    dne = fitted()
+    with pytest.raises(ValueError, match=r"one image is X\[None\]"):
+        dne.transform(np.zeros((8, 8), dtype=np.uint8))
+    dne.save_noise(tmp_path / "noise.safetensors")
+    loaded = DebiasedNoiseTransformer.load_noise(tmp_path / "noise.safetensors", small_encoder())
+    with pytest.raises(ValueError, match=r"One image is X\[None\]"):
+        loaded.transform(np.zeros((8, 8), dtype=np.uint8))
+    assert loaded.set_params(image_shape=(8, 8)).transform(np.zeros((2, 64))).shape == (2, 16)
+
+
+def test_text_that_numpy_made_of_missing_values_is_missing(data):
+    X, y, a = data
+    labels = np.array([np.nan, *a[1:]])
+    assert labels[0] == "nan"
+    dne = DebiasedNoiseTransformer(small_encoder(), solver=None, leakage=False)
+    with pytest.warns(DebiasingWarning):
+        dne.fit(X, y, sensitive_features=labels)
+    assert list(dne.classes_) == ["F", "M"]
+
+
+def test_retraining_a_fitted_classifier_is_refused(data):
+    X, y, a = data
+    encoder = small_encoder()
+    g = LogisticRegression().fit(encoder.embed(X[:, None] / np.float32(255)), a)
+    dne = DebiasedNoiseTransformer(encoder, solver=Adam(refit_every=1), attribute_classifier=g)
+    with pytest.raises(ValueError, match="refit_every trains the attribute classifier anew"):
+        dne.fit(X, y, sensitive_features=a)
+
+
+class NoGradient(torch.nn.Flatten):
+    @torch.no_grad()
+    def forward(self, images):
+        return super().forward(images)
+
+
+@pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
+def test_a_module_that_breaks_the_gradient_is_refused_but_no_grad_around_fit_is_not(data):
+    X, y, a = data
+    encoder = TorchEncoder(NoGradient(), n_channels=1)
+    with pytest.raises(ValueError, match="returns none"):
+        DebiasedNoiseTransformer(encoder).fit(X, y, sensitive_features=a)
+    dne = DebiasedNoiseTransformer(small_encoder(), solver=Adam(max_iter=1), leakage=False)
+    with torch.no_grad():
+        dne.fit(X, y, sensitive_features=a)
+    assert dne.n_iter_ == 1
 
 
 def test_channels_the_encoder_cannot_take():

@@ -80,18 +80,18 @@ CASES = {
         "below the batch noise: .*use shared_batch=True",
     ),
     "collapsed": (
-        diagnostics.collapsed(log_p(0.99), CODES),
-        diagnostics.collapsed(log_p(0.6), CODES),
+        diagnostics.collapsed(log_p(0.5), log_p(0.99), CODES),
+        diagnostics.collapsed(log_p(0.95), log_p(0.99), CODES),
         "one class for 99% .*objective='confusion'",
     ),
     "confident is not collapsed": (
-        diagnostics.collapsed(log_p(0.01), CODES),
-        diagnostics.collapsed(confident, confident.argmax(axis=1)),
+        diagnostics.collapsed(log_p(0.5), log_p(0.01), CODES),
+        diagnostics.collapsed(confident, confident, confident.argmax(axis=1)),
         "one class for 99%",
     ),
     "cross-entropy out of bounds": (
-        diagnostics.collapsed(confident, confident.argmin(axis=1)),
-        diagnostics.collapsed(confident, confident.argmax(axis=1)),
+        diagnostics.collapsed(confident, confident, confident.argmin(axis=1)),
+        diagnostics.collapsed(confident, confident, confident.argmax(axis=1)),
         "its cross-entropy is .* nats",
     ),
     "still leaking": (

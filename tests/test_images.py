@@ -137,6 +137,12 @@ def test_rgba_is_composited_on_black(scale, dtype):
     assert check_images(X).shape == (4, 6, 7)  # as they are where nothing is asked for
 
 
+def test_opaque_rgba_of_12_bits_is_white():
+    X = np.full((1, 6, 7, 4), 4095, dtype=np.uint16)
+    batch = check_images(X, n_channels=3, pixel_range=(0, 4095)).batch([0])
+    np.testing.assert_array_equal(batch, np.ones((1, 3, 6, 7)))
+
+
 @pytest.mark.parametrize("side", [16, 300])  # 300: in threads
 def test_resizing_antialiases_alike_in_all_dtypes(side):
     X = RNG.integers(0, 256, (3, side, side), dtype=np.uint8)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
@@ -52,8 +53,10 @@ class Encoder:
                 if len(value) != 2:
                     raise ValueError(f"{name} must be two numbers or None, got {value!r}.")
                 object.__setattr__(self, name, value)
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size!r}.")
+        if not isinstance(self.batch_size, Integral) or self.batch_size < 1:
+            raise ValueError(
+                f"batch_size must be a whole number, at least 1, not {self.batch_size!r}."
+            )
 
     def __sklearn_clone__(self) -> Encoder:
         return self

@@ -50,6 +50,9 @@ class CallableEncoder(Encoder):
         return self.function(images)
 
     def _identity(self) -> tuple[Any, ...]:
-        function = self.function
-        qualified = f"{function.__module__}.{getattr(function, '__qualname__', type(function))}"
-        return (*super()._identity(), self.name or qualified)
+        function: Any = self.function
+        module = getattr(function, "__module__", None)
+        qualified = f"{module}.{getattr(function, '__qualname__', type(function))}"
+        code = getattr(function, "__code__", None)  # two lambdas have one name
+        body = (code.co_code.hex(), repr(code.co_consts), code.co_names) if code else None
+        return (*super()._identity(), self.name or (qualified, body))

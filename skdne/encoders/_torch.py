@@ -186,8 +186,7 @@ class TorchEncoder(TorchBackend):
         return self.module.to(self.torch_device)
 
     def _identity(self) -> tuple[Any, ...]:
-        layers = [(name, type(layer).__name__) for name, layer in self.module.named_modules()]
-        return (*super()._identity(), layers)
+        return (*super()._identity(), repr(self.module))  # layers and what they print of themselves
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A pickled tensor embeds memory addresses, so the same encoder would hash differently

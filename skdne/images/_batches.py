@@ -208,7 +208,7 @@ class ArrayImages(Images):
         _, height, width = self.shape
 
         def prepare(image: NDArray) -> NDArray:
-            return resize(reduce_channels(image, self._n_channels), (height, width))
+            return resize(reduce_channels(image, self._n_channels, self._range), (height, width))
 
         small = planes[0].size < 128 * 128  # a thread costs more than the work
         return map(prepare, planes) if small else threaded(prepare, planes)

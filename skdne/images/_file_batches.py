@@ -69,7 +69,7 @@ class FileImages(Images):
 
     def _read(self, path: str) -> Picture:
         planes, value_range, _ = read_image(path, self._pixel_range)
-        planes = reduce_channels(planes, self._n_channels)
+        planes = reduce_channels(planes, self._n_channels, value_range)
         if self._input_size is not None:
             planes = resize(planes, self._input_size)
         elif planes.shape[1:] != self.shape[1:]:

@@ -84,7 +84,7 @@ def _byte_planes(image: Image.Image) -> NDArray:
     grey = image.mode in _GREY_MODES
     if image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or image.has_transparency_data:
         pixels = np.asarray(image.convert("LA" if grey else "RGBA"))
-        return on_black(np.moveaxis(pixels, -1, 0))
+        return on_black(np.moveaxis(pixels, -1, 0), (0.0, 255.0))
     if grey:
         return np.asarray(image.convert("L"))[None]
     return np.ascontiguousarray(np.moveaxis(np.asarray(image.convert("RGB")), -1, 0))

@@ -61,24 +61,24 @@ def range_problem(
     return f"{found}, a sliver of the expected {low:g} to {high:g}: nearly black images. {hint}"
 
 
-def reduce_channels(planes: NDArray, n_channels: int | None) -> NDArray:
+def reduce_channels(planes: NDArray, n_channels: int | None, value_range: Range) -> NDArray:
     """Bring planes (C, H, W) down to ``n_channels``: RGBA on black, then RGB to luma.
 
     Grey is not replicated here, but in the batch, so that it is resized and kept only once.
     """
     if n_channels in (1, 3) and len(planes) == 4:
-        planes = on_black(planes)
+        planes = on_black(planes, value_range)
     if n_channels == 1 and len(planes) == 3:
         luma = sum(w * plane for w, plane in zip(_LUMA, planes.astype(float), strict=True)) / 1000
         planes = _rounded(luma[None], planes.dtype)
     return planes
 
 
-def on_black(planes: NDArray) -> NDArray:
-    """Composite planes (C + alpha, H, W) on black."""
-    _, opaque = stored_range(planes.dtype, None)
-    colour, alpha = planes[:-1], planes[-1:]
-    return _rounded(colour * (alpha / opaque), planes.dtype)
+def on_black(planes: NDArray, value_range: Range) -> NDArray:
+    """Composite planes (C + alpha, H, W) on black; alpha has the range of the colours."""
+    low, high = value_range
+    colour, alpha = planes[:-1].astype(np.float64), planes[-1:].astype(np.float64)
+    return _rounded(low + (colour - low) * ((alpha - low) / (high - low)), planes.dtype)
 
 
 def resize(planes: NDArray, size: tuple[int, int]) -> NDArray:

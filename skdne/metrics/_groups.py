@@ -11,6 +11,8 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import _check_sample_weight
 
+from skdne.attribute import MISSING_TEXTS
+
 HOW_TO_ROUTE = (
     "In cross-validation, turn metadata routing on: "
     "`with sklearn.config_context(enable_metadata_routing=True): "
@@ -92,9 +94,10 @@ def _intersect(sensitive_features: Any, n_samples: int) -> tuple[np.ndarray, pd.
         )
     if A.shape[1] == 0:
         raise ValueError("sensitive_features has no columns; pass at least one attribute.")
-    if A.isna().to_numpy().any():
+    missing = (A.isna() | A.isin(MISSING_TEXTS)).any(axis=1)
+    if missing.any():
         raise ValueError(
-            f"sensitive_features has missing values in {int(A.isna().any(axis=1).sum())} of "
+            f"sensitive_features has missing values in {int(missing.sum())} of "
             f"{n_samples} rows; leave those rows out or give them a value of their own."
         )
     names = [

@@ -217,7 +217,7 @@ def _fairest_within(
         raise ValueError(
             f"fairness={fairness!r} is nan for every candidate within the tolerance of the best "
             f"utility. Either a fold lacks a cell (stratify the folds on (y, sensitive_features)), "
-            f"or the scorer got no sensitive features. {HOW_TO_ROUTE}"
+            f"or sensitive_features holds missing values, or the scorer got none. {HOW_TO_ROUTE}"
         )
     return int(max(candidates, key=lambda i: (fair[i], useful[i])))
 
