@@ -17,13 +17,15 @@ from skdne import SPSA, Adam, DebiasedNoiseTransformer, DebiasingWarning, GeZO
 from skdne.datasets import make_biased_images
 
 STEP = {"n_local_iter": 10, "batch_size": 32, "max_iter": 10_000}  # the budget ends the fit
-PRINTED = {"shared_batch": False, "include_current": False, "grid_size": None}
+PRINTED = {"shared_batch": False, "grid_size": None}
 SOLVERS = {
     "GeZO as printed, C=5": GeZO(**STEP, n_directions=5, **PRINTED),
     "GeZO as printed, C=2": GeZO(**STEP, n_directions=2, **PRINTED),
-    "GeZO shared batch, current point, full size": GeZO(**STEP, grid_size=None),
-    "GeZO shared batch, current point, 16 x 16": GeZO(**STEP),
-    "GeZO shared batch, 16 x 16": GeZO(**STEP, include_current=False),
+    "GeZO shared batch, current point, full size": GeZO(
+        **STEP, grid_size=None, include_current=True
+    ),
+    "GeZO shared batch, current point, 16 x 16": GeZO(**STEP, include_current=True),
+    "GeZO shared batch, 16 x 16": GeZO(**STEP),
     "SPSA full size": SPSA(**STEP, grid_size=None),
     "SPSA 16 x 16": SPSA(**STEP),
     "Adam (white box)": Adam(max_iter=10_000, batch_size=32),

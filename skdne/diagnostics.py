@@ -107,7 +107,7 @@ def signal_below_noise(gain: float, losses: np.ndarray, batch_size: int) -> str 
     return (
         f"the zeroth-order signal is below the batch noise: the objective fell by {gain:.3g} "
         f"while it varies by {spread:.3g} (sd) between batches of {batch_size}; use "
-        "shared_batch=True and include_current=True, or larger batches."
+        "shared_batch=True, larger batches, or solver='spsa'."
     )
 
 
