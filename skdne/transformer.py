@@ -107,13 +107,16 @@ class DebiasedNoiseTransformer(
     --------
     >>> from skdne import Adam, DebiasedNoiseTransformer
     >>> from skdne.datasets import make_biased_images
-    >>> data = make_biased_images(80, correlation=0, random_state=0)
+    >>> data = make_biased_images(120, correlation=0, random_state=0)
     >>> dne = DebiasedNoiseTransformer(
-    ...     solver=Adam(max_iter=2), objective="confusion", leakage=False, random_state=0
+    ...     solver=Adam(step_size=0.002, max_iter=3),
+    ...     objective="confusion",
+    ...     leakage=False,
+    ...     random_state=0,
     ... )
     >>> Z = dne.fit_transform(data.images, data.target, sensitive_features=data.sensitive_features)
     >>> Z.shape
-    (80, 512)
+    (120, 512)
     """
 
     __metadata_request__fit: ClassVar[dict[str, bool]] = {

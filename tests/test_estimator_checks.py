@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import small_encoder
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from skdne import SPSA, Adam, DebiasedNoiseTransformer, GeZO
+from skdne import SPSA, Adam, DebiasedNoiseTransformer, GeZO, TorchEncoder
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning"),
@@ -23,7 +24,20 @@ class AlternatingAttribute(DebiasedNoiseTransformer):
         return super().fit(X, y, sensitive_features=sensitive_features, groups=groups)
 
 
-ENCODER = small_encoder()
+class InDouble(torch.nn.Module):
+    """Computes in float64: the suite compares batches of different sizes to 1e-7."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net.double()
+
+    def forward(self, images):
+        return self.net(images.double()).float()
+
+
+ENCODER = TorchEncoder(
+    InDouble(small_encoder().module), input_size=(8, 8), n_channels=1, precision="float32"
+)
 SOLVERS = [
     Adam(max_iter=1),
     GeZO(max_iter=1, n_local_iter=2, n_directions=1),

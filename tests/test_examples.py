@@ -18,7 +18,7 @@ ARMS = [
     "reweighed head",
     "DNE Adam, Eq. 2",
     "DNE Adam, confusion",
-    "DNE GeZO, confusion",
+    "DNE GeZO, Eq. 2",
 ]
 FIGURES = ["accuracy", "disease AUC", "EO_p", "EO_n", "|1-DI|"]
 

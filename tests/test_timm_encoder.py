@@ -306,3 +306,15 @@ def test_bundled_encoder():
     assert encoder.embed(np.zeros((2, 1, 128, 128), np.float32)).shape[0] == 2
     weights = sum(p.numel() for p in encoder._module().parameters())
     assert weights <= 1_400_000
+
+
+def test_embedding_first_does_not_spoil_the_gradient(tmp_path):
+    """Weights that were loaded in inference mode could not be used for gradients any more."""
+    from skdne.encoders._timm_weights import build_model
+
+    build_model.cache_clear()
+    encoder = bundled_encoder()
+    encoder.embed(np.zeros((1, 1, 128, 128), dtype=np.float32))
+    images = torch.zeros(1, 1, 128, 128, requires_grad=True)
+    encoder.forward(images).sum().backward()
+    assert images.grad is not None

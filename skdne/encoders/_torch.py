@@ -112,6 +112,7 @@ class TorchBackend(Encoder):
         return vectors
 
     def _embed(self, images: np.ndarray) -> np.ndarray:
+        self.load()  # weights made in inference mode could never serve a gradient
         with torch.inference_mode():
             return self.forward(torch.from_numpy(images).to(self.torch_device)).cpu().numpy()
 
