@@ -70,6 +70,7 @@ def check_gradient(solver: NoiseSolver | None, encoder: Encoder, images: Images)
     """
     if solver is None or not solver.needs_gradient or not isinstance(encoder, TorchBackend):
         return
+    # a model on this machine, so this one image is not among the queries that fit counts
     image = torch.from_numpy(images.batch([0])).to(encoder.torch_device)
     with torch.enable_grad():
         has_gradient = encoder.forward(image.requires_grad_()).requires_grad

@@ -129,9 +129,11 @@ def test_unreadable_files_are_all_named(data, tmp_path):
         Image.fromarray(image).save(path)
     (tmp_path / "3.png").unlink()
     (tmp_path / "7.png").write_bytes((tmp_path / "7.png").read_bytes()[:60])
+    dne = fitted()
+    object.__setattr__(dne.encoder, "batch_size", 4)  # the two in different batches
     for call in (
         lambda: black_box().fit(paths, y, sensitive_features=a),
-        lambda: fitted().transform(paths),
+        lambda: dne.transform(paths),
     ):
         with pytest.raises(ValueError, match="2 image file") as caught:
             call()
