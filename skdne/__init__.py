@@ -12,7 +12,7 @@ from skdne.encoders import (
     bundled_encoder,
 )
 from skdne.images import PixelRangeWarning
-from skdne.solvers import SPSA, Adam, GeZO, NoiseSolver
+from skdne.solvers import SPSA, Adam, BlockErasure, GatedErasure, GeZO, NoiseSolver
 from skdne.transformer import DebiasedNoiseTransformer
 
 __version__ = version("skdne")
@@ -20,10 +20,12 @@ __version__ = version("skdne")
 __all__ = [
     "SPSA",
     "Adam",
+    "BlockErasure",
     "CallableEncoder",
     "DebiasedNoiseTransformer",
     "DebiasingWarning",
     "Encoder",
+    "GatedErasure",
     "GeZO",
     "NoiseDisplay",
     "NoiseSolver",

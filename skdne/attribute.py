@@ -65,6 +65,11 @@ def cell_weights(codes: np.ndarray, y_codes: np.ndarray | None) -> np.ndarray:
     return len(codes) / (len(counts) * counts[cells.reshape(-1)])
 
 
+def cell_index(codes: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Index of the (y, a) cell of each row."""
+    return strata * (codes.max() + 1) + codes
+
+
 @dataclasses.dataclass(frozen=True)
 class SensitiveData:
     """The images that have an attribute: rows of X, their classes, cells, weights and patients.
@@ -126,7 +131,7 @@ def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -
         cells, names = codes, [str(a) for a in classes]
     else:
         strata = strata[rows]
-        cells = strata * len(classes) + codes
+        cells = cell_index(codes, strata)
         names = [f"y={name}, {a}" for name in y_names for a in classes]
     return SensitiveData(
         rows=rows,

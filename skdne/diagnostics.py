@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:  # leakage is above this module
     from skdne.leakage import Auc
+    from skdne.verdict import Verdict
 
 
 MIN_CELL = 10
@@ -146,9 +147,24 @@ def still_leaking(
             "noise does not generalise; use more images or a larger reg_lambda."
         )
     return sentence + (
-        " Fooling one classifier removes nothing by itself; try objective='confusion' with "
-        "clip=True and refit_every on the solver, or reweigh the head."
+        " Fooling one classifier removes nothing by itself; try solver='erasure', which looks for "
+        "the places that tell the attribute, or reweigh the head."
     )
+
+
+def not_removed(verdict: Verdict | None) -> str | None:
+    """The verdict of a solver that erases, where it falls short."""
+    if verdict is None or verdict.outcome in ("removed", "nothing to remove"):
+        return None
+    advice = {
+        "undetermined": "Give more images with an attribute.",
+        "reduced": "Smaller blocks or more images may find the rest.",
+    }.get(
+        verdict.outcome,
+        "Embedding-space erasure (EmbeddingEraser) lowers what a linear probe reads; for fair "
+        "predictions alone, reweigh the head.",
+    )
+    return f"attribute {verdict}. {advice}".replace("..", ".")
 
 
 def nearly_affine(clean: np.ndarray, edited: np.ndarray) -> str | None:

@@ -39,9 +39,10 @@ def check_solver(
     if solver.needs_gradient and not encoder.differentiable:
         raise ValueError(
             f"solver {name} needs gradients, which {type(encoder).__name__} does not give; use "
-            "solver='gezo' or solver='spsa'."
+            "solver='erasure', 'gezo' or 'spsa'."
         )
-    if solver.needs_gradient and not is_differentiable(attribute_classifier):
+    needs_g = solver.needs_gradient and solver.lowers_objective
+    if needs_g and not is_differentiable(attribute_classifier):
         raise ValueError(
             f"solver {name} needs an attribute_classifier with gradients: a linear classifier or "
             f"MLPClassifier, after StandardScaler if any; got {attribute_classifier!r}. The "
@@ -78,28 +79,27 @@ def check_gradient(solver: NoiseSolver | None, encoder: Encoder, images: Images)
         raise ValueError(
             f"solver {type(solver).__name__} needs gradients, but the module of "
             f"{type(encoder).__name__} returns none (torch.no_grad() in its forward?); use "
-            "solver='gezo' or solver='spsa'."
+            "solver='erasure', 'gezo' or 'spsa'."
         )
 
 
-def check_budget(max_queries: int | None, n: int, n_fit: int, solver: NoiseSolver | None) -> None:
-    """Refuse a budget that cannot pay for g, one epoch and the final measurements.
+def check_budget(max_queries: int | None, n: int, n_least: int, solver: NoiseSolver | None) -> None:
+    """Refuse a budget that cannot pay for g, the least a solver needs, and the final measurements.
 
     Raises
     ------
     ValueError
         Before anything is sent; the message holds the plan.
     """
-    n_epoch = solver.queries_per_epoch(n_fit) if solver else 0
     n_final = n if solver else 0
-    least = n + n_final + n_epoch
+    least = n + n_final + n_least
     if max_queries is None or max_queries >= least:
         return
     raise ValueError(
         f"max_queries={max_queries} cannot pay for this fit: {n} images for the attribute "
-        f"classifier, {n_final} for the final measurements, and {n_epoch} for each of "
-        f"{solver.max_iter if solver else 0} epochs of the noise fit. Raise it to {least} at "
-        "least, give fewer images, or a cheaper solver."
+        f"classifier, {n_final} for the final measurements, and {n_least} at least for the noise "
+        f"fit (solver {type(solver).__name__}). Raise it to {least} at least, give fewer images, "
+        "or a cheaper solver."
     )
 
 

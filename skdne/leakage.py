@@ -125,7 +125,7 @@ def measure_leakage(
     """
     everything = np.arange(len(embeddings))
     return {
-        name: _cross_fitted(probe, embeddings, data, everything, sets.report_folds, random_state)
+        name: cross_fitted(probe, embeddings, data, everything, sets.report_folds, random_state)
         for name, probe in probes(random_state).items()
     }
 
@@ -138,10 +138,10 @@ def in_sample_auc(
     patients = np.random.default_rng(random_state).permutation(np.unique(groups[sets.fit]))
     folds = [sets.fit[np.isin(groups[sets.fit], p)] for p in np.array_split(patients, 3)]
     probe = probes(random_state)["linear"]
-    return _cross_fitted(probe, embeddings, data, sets.fit, folds, random_state).auc
+    return cross_fitted(probe, embeddings, data, sets.fit, folds, random_state).auc
 
 
-def _cross_fitted(
+def cross_fitted(
     probe: Any,
     embeddings: np.ndarray,
     data: SensitiveData,

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 
 from skdne import diagnostics
@@ -15,6 +16,7 @@ from skdne.attribute import SensitiveData
 from skdne.attribute_classifier import AttributeClassifier
 from skdne.budget import QueryBudget
 from skdne.encoders import Encoder
+from skdne.findings import measure_findings
 from skdne.fit_checks import check_budget
 from skdne.images import Images
 from skdne.leakage import Auc, conditional_auc, in_sample_auc, measure_leakage
@@ -22,6 +24,7 @@ from skdne.noise import add_noise
 from skdne.objective import Objective, attribute_loss, embed_images
 from skdne.solvers import GeZO, NoiseSolver
 from skdne.splits import ThreeSets, three_sets
+from skdne.verdict import Verdict, judge
 
 OnEpoch = Callable[[np.ndarray, list[float], np.ndarray], bool]
 
@@ -39,6 +42,9 @@ class FitResult:
     leakage: dict[str, dict[str, Auc]] = dataclasses.field(default_factory=dict)
     objective: dict[str, float] = dataclasses.field(default_factory=dict)
     noise_size: dict[str, float] = dataclasses.field(default_factory=dict)
+    blocks: pd.DataFrame | None = None
+    findings: dict[str, dict[str, Auc]] = dataclasses.field(default_factory=dict)
+    verdict: Verdict | None = None
     n_queries: int = 0
 
 
@@ -60,6 +66,7 @@ def fit_noise(
     leakage: bool,
     max_queries: int | None,
     seed: int,
+    findings: dict[str, np.ndarray],
     on_epoch: OnEpoch,
 ) -> FitResult:
     """Learn the noise on the SA images and measure what it does.
@@ -68,6 +75,8 @@ def fit_noise(
     ----------
     images : Images
         The images of X; those of ``data.rows`` are used.
+    findings : dict of str to ndarray of shape (n,)
+        Class indices, -1 where missing.
     on_epoch : callable
         Gets the noise, the loss curve and the rows of the selection set; True stops the fit.
 
@@ -77,14 +86,17 @@ def fit_noise(
     diagnostics.warn(diagnostics.small_cells(data.cells, data.cell_names))
     if not len(sets.select):
         diagnostics.warn(diagnostics.no_held_out(data.codes))
-    check_budget(max_queries, len(data.rows), len(sets.fit), solver)
+    least = solver.queries_at_least(len(sets.fit), images.shape, encoder) if solver else 0
+    check_budget(max_queries, len(data.rows), least, solver)
     budget = QueryBudget(max_queries)
     clean = embed_images(encoder, images, None, False, data.rows, budget)
 
     g = AttributeClassifier(attribute_classifier, data.classes)
     g.fit(clean[sets.fit], data.codes[sets.fit], data.weights[sets.fit])
     held_out, in_sample = (_auc_of(g, clean, data, rows) for rows in (sets.select, sets.fit))
-    diagnostics.warn(diagnostics.weak_classifier(held_out, in_sample, data.codes[sets.select]))
+    uses_g = solver is None or solver.lowers_objective
+    if uses_g:
+        diagnostics.warn(diagnostics.weak_classifier(held_out, in_sample, data.codes[sets.select]))
 
     result = FitResult(
         noise=np.zeros(images.shape[1:], dtype=np.float32),
@@ -95,33 +107,69 @@ def fit_noise(
     edited = clean
     if solver is not None:
         # the noise is fitted on a copy of g, which a solver may re-train; g itself judges it
-        L = Objective(
-            encoder,
-            images,
-            data.rows[sets.fit],
-            data.codes[sets.fit],
-            data.weights[sets.fit],
-            copy.copy(g),
-            solver.space(images.shape),
-            objective=objective,
-            reg_lambda=reg_lambda,
-            clip=solver.clip,
-            budget=budget,
-        )
+        def objective_over(rows: np.ndarray, selection: Objective | None = None) -> Objective:
+            return Objective(
+                encoder,
+                images,
+                data.rows[rows],
+                data.codes[rows],
+                data.weights[rows],
+                copy.copy(g),
+                solver.space(images.shape),
+                objective=objective,
+                reg_lambda=reg_lambda,
+                clip=solver.clip,
+                budget=budget,
+                strata=None if data.strata is None else data.strata[rows],
+                groups=None if data.groups is None else data.groups[rows],
+                selection=selection,
+            )
+
+        L = objective_over(sets.fit, objective_over(sets.select) if len(sets.select) else None)
         edited = _minimize(result, L, solver, g, clean, data, sets, seed, on_epoch)
         result.noise_size = noise_size(images, data.rows, result.noise, solver.clip)
-        diagnostics.warn(diagnostics.large_noise(**result.noise_size))
+        if uses_g:  # erased blocks are meant to be seen
+            diagnostics.warn(diagnostics.large_noise(**result.noise_size))
     if sets.report_folds:
-        diagnostics.warn(diagnostics.no_target(data.strata is not None))
-        before = after = measure_leakage(clean, data, sets, seed)
-        if edited is not clean:
-            after = measure_leakage(edited, data, sets, seed)
-        result.leakage = {name: {"before": before[name], "after": after[name]} for name in before}
-        if result.noise.any():
-            seen = [in_sample_auc(z, data, sets, seed) for z in (clean, edited)]
-            diagnostics.warn(diagnostics.still_leaking(result.leakage, seen[0], seen[1]))
+        _report(result, clean, edited, data, sets, findings, solver, seed)
     result.n_queries = budget.spent
     return result
+
+
+def _report(
+    result: FitResult,
+    clean: np.ndarray,
+    edited: np.ndarray,
+    data: SensitiveData,
+    sets: ThreeSets,
+    findings: dict[str, np.ndarray],
+    solver: NoiseSolver | None,
+    seed: int,
+) -> None:
+    """Measure leakage and findings on the report set, read once, and judge."""
+    diagnostics.warn(diagnostics.no_target(data.strata is not None))
+    codes = {name: of_all[data.rows] for name, of_all in findings.items()}
+    leakage = measure_leakage(clean, data, sets, seed)
+    kept = measure_findings(clean, codes, data, sets, seed)
+    after = leakage, kept
+    if edited is not clean:
+        after = (
+            measure_leakage(edited, data, sets, seed),
+            measure_findings(edited, codes, data, sets, seed),
+        )
+    result.leakage, result.findings = (
+        {name: {"before": was[name], "after": now[name]} for name in was}
+        for was, now in zip((leakage, kept), after, strict=True)
+    )
+    if solver is not None:
+        result.verdict = judge(
+            result.leakage, result.findings, len(sets.report), result.stop_reason
+        )
+    if solver is not None and not solver.lowers_objective:
+        diagnostics.warn(diagnostics.not_removed(result.verdict))
+    elif result.noise.any():
+        seen = [in_sample_auc(z, data, sets, seed) for z in (clean, edited)]
+        diagnostics.warn(diagnostics.still_leaking(result.leakage, seen[0], seen[1]))
 
 
 def _minimize(
@@ -145,10 +193,13 @@ def _minimize(
     solution = solver.minimize(L, seed, report_epoch)
     budget.release()
     result.loss_curve, result.stop_reason = solution.loss_curve, solution.stop_reason
+    result.blocks = solution.blocks
     if solution.stop_reason == "max_queries":
         diagnostics.warn(diagnostics.budget_spent(budget.limit, len(solution.loss_curve)))
 
     noise = L.space.expand(solution.theta).detach()
+    if not solver.lowers_objective and not noise.any():
+        return clean
     edited = embed_images(L.encoder, L.images, noise, L.clip, data.rows, budget)
     judge, judged = g, sets.fit
     if solver.refit_every:  # each noise is judged by the g trained on what it leaves, held out
@@ -160,6 +211,9 @@ def _minimize(
         for h, z, eps in ((g, clean, torch.zeros_like(noise)), (judge, edited, noise))
     )
     result.objective = {"zero": at_zero, "noise": at_noise}
+    if not solver.lowers_objective:
+        result.noise = _image_shaped(noise)
+        return edited
     if isinstance(solver, GeZO) and not solver.shared_batch:
         clean_log_p = g.log_proba(torch.from_numpy(clean[sets.fit]))
         losses = attribute_loss(clean_log_p, torch.from_numpy(L.codes), L.objective).numpy()

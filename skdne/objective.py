@@ -68,6 +68,10 @@ class Objective:
         Clip x + eps to [0, 1].
     budget : QueryBudget
         Every image that is sent to the encoder is counted here.
+    strata, groups : ndarray of shape (n,) or None
+        Class index of y, and patients, for solvers that draw by them.
+    selection : Objective or None
+        The same over the selection set, for solvers that judge by images they did not learn from.
     """
 
     def __init__(
@@ -84,6 +88,9 @@ class Objective:
         reg_lambda: float,
         clip: bool,
         budget: QueryBudget,
+        strata: np.ndarray | None = None,
+        groups: np.ndarray | None = None,
+        selection: Objective | None = None,
     ) -> None:
         self.encoder = encoder
         self.images = images
@@ -96,6 +103,9 @@ class Objective:
         self.reg_lambda = reg_lambda
         self.clip = clip
         self.budget = budget
+        self.strata = strata
+        self.groups = groups
+        self.selection = selection
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -155,6 +165,21 @@ class Objective:
         return embed_images(
             self.encoder, self.images, noise, self.clip, self.image_rows[rows], self.budget
         )
+
+    def embed_for_gradient(
+        self, gates: torch.Tensor, fill: torch.Tensor, rows: np.ndarray
+    ) -> torch.Tensor:
+        """phi((1 - m) x + m fill) of ``rows``, for gates m and a fill of shape (H, W), counted.
+
+        With gradients to the gates; the graph of all rows stays in memory.
+        """
+        assert isinstance(self.encoder, TorchBackend)
+        self.budget.spend(len(rows))
+        embeddings = []
+        for _, batch in self.images.batches(self.encoder.batch_size, self.image_rows[rows]):
+            x = torch.from_numpy(batch).to(self.encoder.torch_device)
+            embeddings.append(self.encoder.forward((1 - gates) * x + gates * fill))
+        return torch.cat(embeddings)
 
     def refit_attribute_classifier(self, theta: torch.Tensor) -> None:
         """Train g anew on the edited images; costs one query for each image."""

@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdne.attribute import check_sensitive_data
 from skdne.encoders import Encoder, as_encoder
+from skdne.findings import check_findings
 from skdne.fit_checks import check_gradient, check_solver, check_stored_noise
 from skdne.images import Images, check_images, is_paths
 from skdne.noise import StoredNoise, add_noise, load_noise_file, save_noise_file
@@ -37,13 +38,16 @@ class DebiasedNoiseTransformer(
     ----------
     encoder : None, str or Encoder, default=None
         phi. A timm name, an encoder object, or None for the small bundled encoder.
-    solver : {"adam", "gezo", "spsa"}, NoiseSolver or None, default="adam"
-        ``"adam"`` needs gradients, ``"gezo"`` and ``"spsa"`` only embeddings. A solver object such
-        as ``Adam(clip=True)`` sets its options, which can then be searched
-        (``dne__solver__step_size``). None learns no noise: the control arm of a search.
+    solver : str, NoiseSolver or None, default="erasure"
+        ``"erasure"`` and ``"gates"`` find the blocks of the image that tell the attribute and
+        erase them (:class:`BlockErasure`, :class:`GatedErasure`); ``"adam"``, ``"gezo"`` and
+        ``"spsa"`` minimise ``objective``, the papers' way. ``"gates"`` and ``"adam"`` need
+        gradients, the others only embeddings. A solver object such as ``Adam(clip=True)`` sets
+        its options, which can then be searched (``dne__solver__step_size``). None learns no noise:
+        the control arm of a search.
     objective : {"cross_entropy", "confusion"}, default="cross_entropy"
         ``"cross_entropy"`` is the papers' Eq. 2; ``"confusion"`` minimises the cross-entropy of g
-        to the uniform distribution, which cannot run away.
+        to the uniform distribution, which cannot run away. Not used where blocks are erased.
     reg_lambda : float, default=0.01
         Weight of ``||eps||_2``, at least 0.
     attribute_classifier : scikit-learn classifier or None, default=None
@@ -69,8 +73,18 @@ class DebiasedNoiseTransformer(
         ``{"linear" | "rbf" | "mlp": {"before" | "after": (auc, low, high)}}``: AUC of probes of the
         attribute trained anew, with 95% intervals, on patients the noise has not seen; within
         classes of y where y was given. Empty without ``leakage`` or where images are too few.
+    findings_ : dict
+        ``{name: {"before" | "after": (auc, low, high)}}``: AUC of a linear probe of each column of
+        y and of ``findings``, trained anew, on the same patients.
+    verdict_ : Verdict or None
+        ``outcome``, such as ``"removed"`` or ``"reduced"``, and ``reason``, from the two above;
+        None where ``leakage_`` is empty.
+    blocks_ : DataFrame or None
+        For the solvers that erase: a row for each block with ``top``, ``left``, ``size``, the
+        ``auc`` of the best probe if it was shown alone, its ``p_value`` corrected for the number of
+        blocks, and whether it was ``erased``.
     loss_curve_ : list of float
-        Mean objective of each epoch.
+        Mean objective of each epoch; AUCs where blocks are erased.
     objective_ : dict
         Objective over all fit images without the noise (``"zero"``) and with the learned one
         (``"noise"``), which is kept only if lower. With ``refit_every`` on the solver: over the
@@ -87,8 +101,11 @@ class DebiasedNoiseTransformer(
         Epochs run.
     n_queries_ : int
         Images sent to the encoder by fit.
-    stop_reason_ : {"max_iter", "callback", "max_queries", "no solver"}
-        Why the noise fit ended.
+    stop_reason_ : str
+        Why the noise fit ended: ``"max_iter"``, ``"callback"``, ``"max_queries"``, ``"no solver"``;
+        of a solver that erases also ``"converged"``: the attribute is not read on the selection
+        set; ``"max_area"``: it shows in more of the image than may be erased; ``"not located"``: it
+        is still read, and no place was found that tells it.
     n_features_in_ : int
         Size of the second axis of X, where X is an array.
 
@@ -122,6 +139,7 @@ class DebiasedNoiseTransformer(
     __metadata_request__fit: ClassVar[dict[str, bool]] = {
         "sensitive_features": True,
         "groups": True,
+        "findings": True,
     }
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
@@ -136,7 +154,7 @@ class DebiasedNoiseTransformer(
         self,
         encoder=None,
         *,
-        solver="adam",
+        solver="erasure",
         objective="cross_entropy",
         reg_lambda=0.01,
         attribute_classifier=None,
@@ -156,7 +174,7 @@ class DebiasedNoiseTransformer(
         self.random_state = random_state
 
     @with_callbacks
-    def fit(self, X, y=None, *, sensitive_features=None, groups=None) -> Self:
+    def fit(self, X, y=None, *, sensitive_features=None, groups=None, findings=None) -> Self:
         """Learn the noise.
 
         Parameters
@@ -171,6 +189,9 @@ class DebiasedNoiseTransformer(
         groups : array-like of shape (n,) or None, default=None
             Patients: images of one patient are never parted. A search parts patients by its own
             splitter, which must be one for groups, such as StratifiedGroupKFold.
+        findings : array-like of shape (n, k), DataFrame or None, default=None
+            Other labels that the edit should not cost, one column each, NaN where unknown. They
+            are only measured, in ``findings_``.
 
         Returns
         -------
@@ -196,10 +217,12 @@ class DebiasedNoiseTransformer(
         data = None
         if sensitive_features is not None:
             data = check_sensitive_data(sensitive_features, y, groups, len(images))
+        labels = check_findings(y, findings, len(images))
         check_gradient(solver, encoder, images)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
-        context = self._init_callback_context(max_subtasks=solver.max_iter if solver else 0)
+        n_epochs = solver.n_epochs(images.shape, encoder) if solver else 0
+        context = self._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
         def on_epoch(noise: np.ndarray, loss_curve: list[float], held_out: np.ndarray) -> bool:
@@ -225,6 +248,7 @@ class DebiasedNoiseTransformer(
                 leakage=self.leakage,
                 max_queries=self.max_queries,
                 seed=seed,
+                findings=labels,
                 on_epoch=on_epoch,
             )
             self.classes_ = data.classes

@@ -97,7 +97,7 @@ CASES = {
     "still leaking": (
         diagnostics.still_leaking(probes(after=0.75), 0.8, 0.7),
         diagnostics.still_leaking(probes(after=0.6), 0.8, 0.7),
-        "re-trained rbf probe reaches AUC 0.75 .*before: 0.80.* try objective='confusion'",
+        "re-trained rbf probe reaches AUC 0.75 .*before: 0.80.* try solver='erasure'",
     ),
     "leaking within the interval of chance": (
         diagnostics.still_leaking(probes(after=0.58, before=0.6), 0.6, 0.6),

@@ -61,6 +61,11 @@ class Encoder:
     def __sklearn_clone__(self) -> Encoder:
         return self
 
+    @property
+    def patch_size(self) -> int | None:
+        """Side in pixels of the square patches it cuts images into; None if unknown, or none."""
+        return None
+
     def load(self) -> None:
         """Load what the encoder needs (weights, say), so that what fails fails before any work."""
 

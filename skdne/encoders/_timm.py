@@ -136,6 +136,12 @@ class TimmEncoder(TorchBackend):
             self._fill_in(timm.models.PretrainedCfg(**config))
         return module
 
+    @property
+    def patch_size(self) -> int | None:
+        size: Any = getattr(getattr(self._module(), "patch_embed", None), "patch_size", None)
+        square = isinstance(size, tuple) and len(set(size)) == 1
+        return int(size[0]) if square else None
+
     def _identity(self) -> tuple[Any, ...]:
         return (*super()._identity(), self.pooling)
 

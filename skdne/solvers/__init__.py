@@ -8,12 +8,14 @@ from sklearn.base import clone
 
 from skdne.solvers._adam import Adam
 from skdne.solvers._base import NoiseSolver
+from skdne.solvers._erasure import BlockErasure
+from skdne.solvers._gates import GatedErasure
 from skdne.solvers._gezo import GeZO
 from skdne.solvers._spsa import SPSA
 
-__all__ = ["SPSA", "Adam", "GeZO", "NoiseSolver", "as_solver"]
+__all__ = ["SPSA", "Adam", "BlockErasure", "GatedErasure", "GeZO", "NoiseSolver", "as_solver"]
 
-SOLVERS = {"adam": Adam, "gezo": GeZO, "spsa": SPSA}
+SOLVERS = {"adam": Adam, "erasure": BlockErasure, "gates": GatedErasure, "gezo": GeZO, "spsa": SPSA}
 
 
 def as_solver(solver: Any) -> NoiseSolver | None:

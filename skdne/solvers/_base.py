@@ -8,11 +8,13 @@ from numbers import Integral, Real
 from typing import Any, ClassVar
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
 from skdne.budget import BudgetExhaustedError
+from skdne.encoders import Encoder
 from skdne.noise import NoiseSpace
 from skdne.objective import Objective
 
@@ -26,13 +28,20 @@ class Step:
     ends_epoch: bool
 
 
+OnEpoch = Callable[[torch.Tensor, list[float]], bool]
+
+
 @dataclasses.dataclass(frozen=True)
 class Solution:
-    """Where a solver stopped and why: ``"max_iter"``, ``"callback"`` or ``"max_queries"``."""
+    """Where a solver stopped and why: ``stop_reason_`` of the transformer.
+
+    Solvers that erase blocks add a table of them.
+    """
 
     theta: torch.Tensor
     loss_curve: list[float]
     stop_reason: str
+    blocks: pd.DataFrame | None = None
 
 
 class NoiseSolver(BaseEstimator):
@@ -43,6 +52,7 @@ class NoiseSolver(BaseEstimator):
     """
 
     needs_gradient: ClassVar[bool]
+    lowers_objective: ClassVar[bool] = True  # the noise is worth keeping iff L(eps) < L(0)
 
     max_iter: int
     batch_size: int
@@ -71,20 +81,25 @@ class NoiseSolver(BaseEstimator):
         """Check the parameters, before any work."""
         self._validate_params()
 
+    def n_epochs(self, image_shape: tuple[int, ...], encoder: Encoder) -> int:
+        """Epochs at most: how often ``on_epoch`` is called."""
+        return self.max_iter
+
     def queries_per_epoch(self, n_images: int) -> int:
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
         raise NotImplementedError
+
+    def queries_at_least(
+        self, n_images: int, image_shape: tuple[int, ...], encoder: Encoder
+    ) -> int:
+        """Images that the solver must send to be of any use: those of one epoch."""
+        return self.queries_per_epoch(n_images)
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield the steps of the minimisation."""
         raise NotImplementedError
 
-    def minimize(
-        self,
-        objective: Objective,
-        seed: int,
-        on_epoch: Callable[[torch.Tensor, list[float]], bool],
-    ) -> Solution:
+    def minimize(self, objective: Objective, seed: int, on_epoch: OnEpoch) -> Solution:
         """Run the steps until they end, the callback says stop, or the budget is spent.
 
         Parameters

@@ -1,0 +1,151 @@
+"""What the solvers that erase blocks share: the images they look at, and what they can tell."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from skdne.attribute import cell_index
+from skdne.block_test import (
+    N_FOLDS,
+    Design,
+    adjusted_p_values,
+    held_out_scores,
+    make_design,
+    scores,
+)
+from skdne.blocks import BlockGrid
+from skdne.objective import Objective
+
+MORE = 4  # times as many images for the few tests of what is left as for each of the blocks
+
+
+class BlockSearch:
+    """One run over the blocks of a grid: what each tells, and which are erased.
+
+    Parameters
+    ----------
+    L : Objective
+        With the fit images; its ``selection`` holds the images that judge.
+    grid : BlockGrid
+    n_images : int
+        Fit images to look at for each block, at most.
+    level : float
+        Chance of a false alarm, of each of the two tests: of the blocks, and of what is left.
+    n_permutations : int
+    rng : Generator
+    """
+
+    def __init__(
+        self,
+        L: Objective,
+        grid: BlockGrid,
+        *,
+        n_images: int,
+        level: float,
+        n_permutations: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.L, self.grid, self.level = L, grid, level
+        self.few = self._sample(L, n_images, n_permutations, rng)
+        self.many = self._sample(L, MORE * n_images, n_permutations, rng)
+        if L.selection is not None:
+            self.judges = self._sample(L.selection, MORE * n_images, n_permutations, rng, n_folds=1)
+        self.erased = np.zeros(len(grid), dtype=bool)
+        self.found = np.full((len(grid), 1 + n_permutations), np.nan)
+        self.left = (np.nan, np.nan)
+
+    def _sample(
+        self,
+        L: Objective,
+        n_images: int,
+        n_permutations: int,
+        rng: np.random.Generator,
+        n_folds: int = N_FOLDS,
+    ) -> tuple[np.ndarray, Design]:
+        rows = draw_balanced(L, n_images, rng)
+        strata = None if L.strata is None else L.strata[rows]
+        return rows, make_design(L.codes[rows], strata, n_permutations, rng, n_folds)
+
+    def scores(self, erased: np.ndarray, sample: tuple[np.ndarray, Design]) -> np.ndarray:
+        """AUC of the best probe on these fit images with blocks erased, and its null."""
+        rows, design = sample
+        return scores(self.L.embed(self.grid.noise(erased), rows), design)
+
+    def is_readable(self) -> bool:
+        """Test on the selection set whether the attribute can be read beside what is erased.
+
+        The AUC of the best probe and its p-value are kept in ``left``.
+        """
+        if self.L.selection is None:
+            return False  # nothing to judge by
+        noise = self.grid.noise(self.erased)
+        (rows, design), (judges, design_of_judges) = self.many, self.judges
+        found = held_out_scores(
+            self.L.embed(noise, rows),
+            design.labels[:, 0],
+            design.strata,
+            self.L.selection.embed(noise, judges),
+            design_of_judges,
+        )
+        self.left = float(found[0]), float(adjusted_p_values(found[None])[0])
+        return self.left[1] <= self.level
+
+    def erase_more(self, max_area: float) -> bool:
+        """Erase a ring around what is erased, or a neighbourhood: that without which least is read.
+
+        False, and nothing is erased, where the fit images do not tell the attribute themselves, and
+        where nothing takes away half of what can be read: it then shows in too many places.
+        """
+        now = self.scores(self.erased, self.many)
+        if adjusted_p_values(now[None])[0] > self.level:
+            return False
+        ring = np.any([self.grid.window(int(b)) for b in np.flatnonzero(self.erased)], axis=0)
+        windows = [self.grid.window(int(b)) for b in np.flatnonzero(~self.erased)]
+        rings = [ring] if self.erased.any() else []
+        for candidates, sample in ((rings, self.many), (windows, self.few)):
+            masks = [self.erased | blocks for blocks in candidates]
+            masks = [mask for mask in masks if self.grid.area(mask) <= max_area]
+            after = [self.scores(mask, sample)[0] for mask in masks]
+            if masks and min(after) - 0.5 <= (now[0] - 0.5) / 2:
+                erased = self.erased
+                self.erased = masks[int(np.argmin(after))]
+                added = np.flatnonzero(self.erased & ~erased)
+                self.restore(added[np.argsort(self.found[added, 0], kind="stable")])
+                return True
+        return False
+
+    def restore(self, blocks: np.ndarray) -> None:
+        """Restore those of these erased blocks, in this order, that tell nothing anew."""
+        now = self.scores(self.erased, self.many)[0]
+        for block in blocks:
+            fewer = self.erased.copy()
+            fewer[block] = False
+            found = self.scores(fewer, self.many)
+            if found[0] <= max(now, np.quantile(found[1:], 1 - self.level)):
+                self.erased, now = fewer, max(now, found[0])
+
+    def table(self) -> pd.DataFrame:
+        """One row for each block: place, AUC and p-value if it was shown alone, erased or not."""
+        top, left = self.grid.corners().T
+        return pd.DataFrame(
+            {
+                "top": top,
+                "left": left,
+                "size": self.grid.size,
+                "auc": self.found[:, 0],
+                "p_value": adjusted_p_values(self.found),
+                "erased": self.erased,
+            }
+        )
+
+
+def draw_balanced(L: Objective, n_images: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows to look at, one for each patient, as equal in number over (y, a) cells as there are."""
+    rows = rng.permutation(len(L))
+    if L.groups is not None:
+        rows = rows[np.unique(L.groups[rows], return_index=True)[1]]
+    cells = L.codes if L.strata is None else cell_index(L.codes, L.strata)
+    present = np.unique(cells[rows])
+    each = max(1, n_images // len(present))
+    return np.sort(np.concatenate([rows[cells[rows] == cell][:each] for cell in present]))

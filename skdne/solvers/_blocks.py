@@ -1,0 +1,88 @@
+"""What the solvers that erase blocks share: their parameters, and going on with what is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdne.blocks import FILLS, BlockGrid, default_block_size
+from skdne.encoders import Encoder
+from skdne.noise import NoiseSpace
+from skdne.objective import Objective
+from skdne.solvers._base import NoiseSolver
+from skdne.solvers._block_search import BlockSearch
+
+MAX_MORE = 3  # times that more is erased around, or beside, the blocks that were found
+
+
+class BlockSolver(NoiseSolver):
+    """Base of the solvers that erase blocks."""
+
+    lowers_objective: ClassVar[bool] = False
+    clip = True  # without clipping an erased block still tells everything
+    refit_every = None
+
+    block_size: int | None
+    n_images: int
+    level: float
+    fill: str
+    max_area: float
+    n_permutations: int
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "block_size": [Interval(Integral, 1, None, closed="left"), None],
+        "n_images": [Interval(Integral, 8, None, closed="left")],
+        "level": [Interval(Real, 0, 1, closed="neither")],
+        "fill": [StrOptions(set(FILLS))],
+        "max_area": [Interval(Real, 0, 1, closed="right")],
+        "n_permutations": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def validate(self) -> None:
+        """Check the parameters, before any work."""
+        super().validate()
+        if (self.n_permutations + 1) * self.level < 2:
+            raise ValueError(
+                f"n_permutations={self.n_permutations} can never reach level={self.level}: give "
+                f"n_permutations={int(np.ceil(2 / self.level)) - 1} or more."
+            )
+
+    def grid(self, image_shape: tuple[int, ...], encoder: Encoder) -> BlockGrid:
+        """Blocks of images of this shape."""
+        size = self.block_size or default_block_size(image_shape[1:], encoder.patch_size)
+        return BlockGrid((image_shape[1], image_shape[2]), size, self.fill)
+
+    def space(self, image_shape: tuple[int, ...]) -> NoiseSpace:
+        """Form of the noise: one plane, shared by the channels."""
+        return NoiseSpace(image_shape)
+
+    def search(self, objective: Objective, seed: int) -> BlockSearch:
+        """Start with nothing erased."""
+        return BlockSearch(
+            objective,
+            self.grid(objective.space.image_shape, objective.encoder),
+            n_images=self.n_images,
+            level=self.level / 2,  # of either test: of the blocks, and of what is left
+            n_permutations=self.n_permutations,
+            rng=np.random.default_rng(seed),
+        )
+
+    def erase_what_is_left(self, search: BlockSearch, stop: list[str]) -> Iterator[float]:
+        """While the attribute is read on the selection set, erase more, in vain or not.
+
+        Yields the AUC of the best probe after each test; leaves in ``stop`` why it ended.
+        """
+        for n_more in range(MAX_MORE + 1):
+            is_readable = search.is_readable()
+            yield search.left[0]
+            if not is_readable:
+                stop.append("converged")
+                return
+            if n_more < MAX_MORE and not search.erase_more(self.max_area):
+                stop.append("not located")
+                return
+        stop.append("max_iter")

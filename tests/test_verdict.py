@@ -1,0 +1,127 @@
+"""The verdict's rules, and the AUC of findings before and after the edit."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import small_encoder, small_images
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from skdne import BlockErasure, DebiasedNoiseTransformer
+from skdne.attribute import check_sensitive_data
+from skdne.findings import measure_findings
+from skdne.leakage import Auc
+from skdne.splits import ThreeSets
+from skdne.verdict import judge
+
+pytestmark = pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
+
+CLEAR, CHANCE, WIDE = Auc(0.95, 0.9, 0.99), Auc(0.5, 0.42, 0.58), Auc(0.55, 0.42, 0.68)
+HALF = Auc(0.75, 0.7, 0.8)
+
+
+def leaking(before, *after):
+    return {
+        name: {"before": before, "after": now}
+        for name, now in zip(("linear", "rbf", "mlp"), after, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stop", "outcome"),
+    [
+        (CLEAR, (CHANCE, CHANCE, CHANCE), "converged", "removed"),
+        (CLEAR, (CHANCE, CHANCE, Auc(0.5, 0.4, 0.60)), "converged", "reduced"),  # not below .60
+        (CLEAR, (CHANCE, CHANCE, HALF), "converged", "reduced"),
+        (CLEAR, (CHANCE, CHANCE, WIDE), "converged", "reduced"),
+        (HALF, (CHANCE, CHANCE, Auc(0.6, 0.45, 0.75)), "converged", "undetermined"),
+        (CLEAR, (CHANCE, CHANCE, CLEAR), "max_iter", "not removed"),
+        (CLEAR, (CLEAR, CLEAR, CLEAR), "max_area", "not removable without losing content"),
+        (CHANCE, (CHANCE, CHANCE, CHANCE), "converged", "nothing to remove"),
+        (WIDE, (WIDE, WIDE, WIDE), "converged", "undetermined"),
+    ],
+)
+def test_outcome(before, after, stop, outcome):
+    verdict = judge(leaking(before, *after), {}, 90, stop)
+    assert verdict.outcome == outcome
+    assert "90 held-out images" in verdict.reason
+    assert str(verdict).startswith(outcome + ": ")
+
+
+def test_the_worst_probe_counts_and_is_named():
+    verdict = judge(leaking(CLEAR, CHANCE, HALF, CHANCE), {}, 90, "converged")
+    assert "the worst (rbf) reads the attribute at AUC 0.75 (95% interval 0.70 to 0.80)" in (
+        verdict.reason
+    )
+
+
+def test_a_lost_finding_is_named():
+    findings = {"Nodule": {"before": HALF, "after": CHANCE}, "y": {"before": HALF, "after": HALF}}
+    verdict = judge(leaking(CLEAR, HALF, HALF, HALF), findings, 90, "converged")
+    assert verdict.outcome == "not removable without losing content"
+    assert "Content was lost: Nodule." in verdict.reason
+    assert "AUC of y: 0.75 before, 0.75 after" in verdict.reason
+
+
+def test_nothing_measured():
+    assert judge({}, {}, 0, "converged").outcome == "undetermined"
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    images, y, a = small_images(400, seed=1)
+    rng = np.random.default_rng(0)
+    hidden = images[:, :2, :2].mean(axis=(1, 2)) > np.median(images[:, :2, :2].mean(axis=(1, 2)))
+    findings = pd.DataFrame(
+        {
+            "under the cue": hidden.astype(float),
+            "coin": rng.integers(0, 2, 400),
+            "rare": (np.arange(400) % 100 == 0).astype(int),
+        }
+    )
+    findings.loc[::7, "under the cue"] = np.nan
+    dne = DebiasedNoiseTransformer(
+        small_encoder(),
+        solver=BlockErasure(block_size=2, n_images=80, n_permutations=199),
+        random_state=0,
+    )
+    return dne.fit(images, y, sensitive_features=a, findings=findings), images, y
+
+
+def test_findings_of_y_and_of_other_labels(fitted):
+    dne, _, _ = fitted
+    assert set(dne.findings_) == {"y", "under the cue", "coin"}  # too few cases of the rare one
+    lost = dne.findings_["under the cue"]
+    assert lost["before"].auc > 0.75
+    assert lost["after"].auc < 0.65  # the erased blocks held it
+    assert dne.findings_["y"]["after"].auc > dne.findings_["y"]["before"].auc - 0.05
+    assert "Content was lost: under the cue" in dne.verdict_.reason
+
+
+def test_auc_of_a_finding_is_that_of_a_probe_trained_on_the_rest(fitted):
+    dne, images, y = fitted
+
+    Z = dne.transform(images)
+    data = check_sensitive_data(np.arange(400) % 2, None, None, 400)
+    fold = np.arange(300, 400)
+    sets = ThreeSets(np.arange(200), np.arange(200, 300), [fold])
+    found = measure_findings(Z, {"y": y}, data, sets, 0)["y"]
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
+    probe.fit(Z[:300], y[:300])
+    assert found.auc == pytest.approx(roc_auc_score(y[fold], probe.decision_function(Z[fold])))
+
+
+@pytest.mark.parametrize(
+    ("findings", "message"),
+    [
+        (np.zeros((3, 2)), "findings has 3 rows, X has 60 images"),
+        (pd.DataFrame({"size": np.linspace(0, 1, 60)}), "column 'size' of findings holds 60"),
+    ],
+)
+def test_bad_findings_are_named(findings, message):
+    images, y, a = small_images(60)
+    dne = DebiasedNoiseTransformer(small_encoder(), solver=None)
+    with pytest.raises(ValueError, match=message):
+        dne.fit(images, y, sensitive_features=a, findings=findings)
