@@ -4,6 +4,7 @@ from importlib.metadata import version
 
 from skdne.diagnostics import DebiasingWarning
 from skdne.display import NoiseDisplay
+from skdne.embedding_eraser import EmbeddingEraser
 from skdne.encoders import (
     CallableEncoder,
     Encoder,
@@ -24,6 +25,7 @@ __all__ = [
     "CallableEncoder",
     "DebiasedNoiseTransformer",
     "DebiasingWarning",
+    "EmbeddingEraser",
     "Encoder",
     "GatedErasure",
     "GeZO",

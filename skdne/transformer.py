@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
@@ -12,21 +11,27 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.callback import CallbackSupportMixin, with_callbacks
 from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from skdne.attribute import check_sensitive_data
-from skdne.encoders import Encoder, as_encoder
+from skdne.encoders import as_encoder
 from skdne.findings import check_findings
-from skdne.fit_checks import check_gradient, check_solver, check_stored_noise
-from skdne.images import Images, check_images, is_paths
-from skdne.noise import StoredNoise, add_noise, load_noise_file, save_noise_file
+from skdne.fit_checks import check_gradient, check_solver
+from skdne.image_input import ImageInputMixin
+from skdne.noise import add_noise
+from skdne.noise_files import NoiseFileMixin
 from skdne.noise_fit import FitResult, fit_noise, without_attribute
 from skdne.objective import OBJECTIVES, embed_images
 from skdne.solvers import as_solver
 
 
 class DebiasedNoiseTransformer(
-    CallbackSupportMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    NoiseFileMixin,
+    ImageInputMixin,
+    CallbackSupportMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Embed images with one learned additive noise that hides a sensitive attribute.
 
@@ -303,103 +308,11 @@ class DebiasedNoiseTransformer(
         ]
         return np.concatenate(edited)
 
-    def save_noise(self, path: str | os.PathLike[str]) -> None:
-        """Write the noise to a file.
-
-        Parameters
-        ----------
-        path : path
-            ``.safetensors`` keeps the encoder's fingerprint and the clipping; ``.pt`` is the DNE
-            authors' format, for one plane without clipping.
-        """
-        check_is_fitted(self, "noise_")
-        fingerprint = as_encoder(self.encoder).fingerprint
-        stored = StoredNoise(self.noise_, self.clip_, fingerprint, self._n_features_out)
-        save_noise_file(path, stored)
-
-    @classmethod
-    def load_noise(cls, path: str | os.PathLike[str], encoder=None) -> Self:
-        """Make a fitted transformer from a noise file.
-
-        Parameters
-        ----------
-        path : path
-            ``.safetensors``, or the ``.pt`` of the DNE authors; no code in it is run.
-        encoder : None, str or Encoder, default=None
-            The encoder that the noise was learned for.
-
-        Returns
-        -------
-        DebiasedNoiseTransformer
-
-        Raises
-        ------
-        ValueError
-            If the file holds no noise, or one for another encoder or image size.
-        """
-        stored = load_noise_file(path)
-        phi = as_encoder(encoder)
-        phi.load()
-        check_stored_noise(stored, phi, os.fspath(path))
-        self = cls(encoder)
-        self.noise_ = stored.noise.astype(np.float32)
-        self.clip_ = stored.clip
-        n_features = stored.n_features
-        if n_features is None:  # the authors' file does not say: ask the encoder once
-            planes = stored.noise if stored.noise.ndim == 3 else stored.noise[None]
-            channels = phi.n_channels or len(planes)
-            black = np.zeros((1, channels, *stored.noise.shape[-2:]), dtype=np.float32)
-            n_features = phi.embed(black).shape[1]
-        self._n_features_out = n_features
-        return self
-
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
         tags.transformer_tags.preserves_dtype = []  # embeddings are float32 whatever comes in
         return tags
-
-    def _images(self, X: Any, encoder: Encoder, *, reset: bool) -> Images:
-        """Check X against the encoder and, after fit, against the shape seen there."""
-        if not is_paths(X):
-            shape = getattr(X, "shape", ())[1:]
-            if not reset and len(shape) > 1:
-                self._check_shape(shape)
-            X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
-        images = check_images(
-            X,
-            image_shape=self.image_shape,
-            input_size=encoder.input_size,
-            n_channels=encoder.n_channels,
-            pixel_range=encoder.pixel_range,
-        )
-        if reset:
-            self._image_shape_in = images.source_shape
-            return images
-        if images.source_shape is not None:
-            self._check_shape(images.source_shape)
-        planes = self.noise_.shape[0] if self.noise_.ndim == 3 else 1
-        if images.shape[1:] != self.noise_.shape[-2:] or planes not in (1, images.shape[0]):
-            raise ValueError(
-                f"X has images of shape {images.shape}, which the noise of shape "
-                f"{self.noise_.shape} does not fit; set input_size on the encoder to have images "
-                "resized."
-            )
-        return images
-
-    def _check_shape(self, shape: tuple[int, ...]) -> None:
-        """Refuse another shape than in fit; one image passed as X looks like flat rows."""
-        seen = getattr(self, "_image_shape_in", None)
-        if seen is None and len(shape) == 1 and self.image_shape is None:
-            raise ValueError(
-                f"X is two-dimensional. One image is X[None]; flat rows of {shape[0]} pixels need "
-                "image_shape."
-            )
-        if seen not in (None, shape):
-            raise ValueError(
-                f"X has images of shape {shape}; fit saw shape {seen}. Give images of that shape "
-                "(one image is X[None]), or file paths."
-            )
 
     def _noise_planes(self) -> torch.Tensor:
         noise = self.noise_ if self.noise_.ndim == 3 else self.noise_[None]

@@ -192,6 +192,7 @@ def test_images_of_one_patient_are_looked_at_once():
         (BlockErasure(fill="grey"), "'fill' parameter of BlockErasure must be a str among"),
         (BlockErasure(level=0), "'level' parameter"),
         (BlockErasure(n_permutations=19), "n_permutations=19 can never reach level=0.05"),
+        (BlockErasure(probes=("linear", "forest")), "probes must be some of"),
         (GatedErasure(max_area=1.5), "'max_area' parameter of GatedErasure"),
     ],
 )

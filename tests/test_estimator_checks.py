@@ -6,7 +6,15 @@ import torch
 from helpers import small_encoder
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 
-from skdne import SPSA, Adam, DebiasedNoiseTransformer, GeZO, TorchEncoder
+from skdne import (
+    SPSA,
+    Adam,
+    BlockErasure,
+    DebiasedNoiseTransformer,
+    GatedErasure,
+    GeZO,
+    TorchEncoder,
+)
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning"),
@@ -42,6 +50,8 @@ SOLVERS = [
     Adam(max_iter=1),
     GeZO(max_iter=1, n_local_iter=2, n_directions=1),
     SPSA(max_iter=1, n_local_iter=2, n_pairs=1),
+    BlockErasure(block_size=4, n_images=16, n_permutations=39),
+    GatedErasure(block_size=4, max_iter=2, batch_size=8, n_images=16, n_permutations=39),
 ]
 ESTIMATORS = [
     DebiasedNoiseTransformer(ENCODER, solver=None),

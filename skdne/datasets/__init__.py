@@ -5,9 +5,10 @@ from importlib import resources
 
 from safetensors import safe_open
 
+from skdne.datasets.plant import plant_opacity, plant_stamp
 from skdne.datasets.synthetic import make_biased_images
 
-__all__ = ["encoder_training_patients", "make_biased_images"]
+__all__ = ["encoder_training_patients", "make_biased_images", "plant_opacity", "plant_stamp"]
 
 
 def encoder_training_patients() -> list[int]:

@@ -33,6 +33,7 @@ class BlockSearch:
     level : float
         Chance of a false alarm, of each of the two tests: of the blocks, and of what is left.
     n_permutations : int
+    probes : tuple of str
     rng : Generator
     """
 
@@ -44,9 +45,10 @@ class BlockSearch:
         n_images: int,
         level: float,
         n_permutations: int,
+        probes: tuple[str, ...],
         rng: np.random.Generator,
     ) -> None:
-        self.L, self.grid, self.level = L, grid, level
+        self.L, self.grid, self.level, self.probes = L, grid, level, probes
         self.few = self._sample(L, n_images, n_permutations, rng)
         self.many = self._sample(L, MORE * n_images, n_permutations, rng)
         if L.selection is not None:
@@ -70,7 +72,7 @@ class BlockSearch:
     def scores(self, erased: np.ndarray, sample: tuple[np.ndarray, Design]) -> np.ndarray:
         """AUC of the best probe on these fit images with blocks erased, and its null."""
         rows, design = sample
-        return scores(self.L.embed(self.grid.noise(erased), rows), design)
+        return scores(self.L.embed(self.grid.noise(erased), rows), design, self.probes)
 
     def is_readable(self) -> bool:
         """Test on the selection set whether the attribute can be read beside what is erased.
@@ -87,6 +89,7 @@ class BlockSearch:
             design.strata,
             self.L.selection.embed(noise, judges),
             design_of_judges,
+            self.probes,
         )
         self.left = float(found[0]), float(adjusted_p_values(found[None])[0])
         return self.left[1] <= self.level

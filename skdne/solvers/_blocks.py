@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdne.block_test import PROBES
 from skdne.blocks import FILLS, BlockGrid, default_block_size
 from skdne.encoders import Encoder
 from skdne.noise import NoiseSpace
@@ -32,6 +33,7 @@ class BlockSolver(NoiseSolver):
     fill: str
     max_area: float
     n_permutations: int
+    probes: tuple[str, ...]
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "block_size": [Interval(Integral, 1, None, closed="left"), None],
@@ -40,11 +42,14 @@ class BlockSolver(NoiseSolver):
         "fill": [StrOptions(set(FILLS))],
         "max_area": [Interval(Real, 0, 1, closed="right")],
         "n_permutations": [Interval(Integral, 1, None, closed="left")],
+        "probes": [tuple, list],
     }
 
     def validate(self) -> None:
         """Check the parameters, before any work."""
         super().validate()
+        if not self.probes or set(self.probes) - set(PROBES):
+            raise ValueError(f"probes must be some of {PROBES}, got {self.probes!r}.")
         if (self.n_permutations + 1) * self.level < 2:
             raise ValueError(
                 f"n_permutations={self.n_permutations} can never reach level={self.level}: give "
@@ -68,6 +73,7 @@ class BlockSolver(NoiseSolver):
             n_images=self.n_images,
             level=self.level / 2,  # of either test: of the blocks, and of what is left
             n_permutations=self.n_permutations,
+            probes=tuple(self.probes),
             rng=np.random.default_rng(seed),
         )
 

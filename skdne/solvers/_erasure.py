@@ -46,6 +46,8 @@ class BlockErasure(BlockSolver):
         erased.
     n_permutations : int, default=999
         Permutations of the attribute, at least 2 / level - 1; they cost no query.
+    probes : tuple of {"linear", "rbf"}, default=("linear", "rbf")
+        Kernel-ridge probes that try to read the attribute; the best one counts.
 
     Notes
     -----
@@ -84,6 +86,7 @@ class BlockErasure(BlockSolver):
         fill="black",
         max_area=0.5,
         n_permutations=999,
+        probes=("linear", "rbf"),
     ):
         self.block_size = block_size
         self.n_images = n_images
@@ -91,6 +94,7 @@ class BlockErasure(BlockSolver):
         self.fill = fill
         self.max_area = max_area
         self.n_permutations = n_permutations
+        self.probes = probes
 
     def n_epochs(self, image_shape: tuple[int, ...], encoder: Encoder) -> int:
         """One for each block, one for each test of what is left."""

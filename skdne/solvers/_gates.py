@@ -58,6 +58,8 @@ class GatedErasure(BlockSolver):
         Level of those tests, in (0, 1).
     n_permutations : int, default=999
         Permutations of the attribute; they cost no query.
+    probes : tuple of {"linear", "rbf"}, default=("linear", "rbf")
+        Kernel-ridge probes that try to read the attribute; the best one counts.
 
     References
     ----------
@@ -98,6 +100,7 @@ class GatedErasure(BlockSolver):
         n_images=160,
         level=0.05,
         n_permutations=999,
+        probes=("linear", "rbf"),
     ):
         self.block_size = block_size
         self.max_iter = max_iter
@@ -109,6 +112,7 @@ class GatedErasure(BlockSolver):
         self.n_images = n_images
         self.level = level
         self.n_permutations = n_permutations
+        self.probes = probes
 
     def n_epochs(self, image_shape: tuple[int, ...], encoder: Encoder) -> int:
         """One for each step, one for each test of what is left."""
