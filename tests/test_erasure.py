@@ -26,6 +26,11 @@ GATES = GatedErasure(block_size=2, n_images=80, n_permutations=199, batch_size=6
 CUE = [(0, 0), (0, 2), (2, 0), (2, 2)]
 
 
+FLAT = CallableEncoder(
+    lambda images: images.reshape(len(images), -1), input_size=(8, 8), n_channels=1
+)
+
+
 def erased_corners(dne):
     rows = dne.blocks_[dne.blocks_["erased"]]
     return list(zip(rows["top"].tolist(), rows["left"].tolist(), strict=True))
@@ -109,6 +114,21 @@ def test_an_attribute_everywhere_is_left_and_named():
         assert not dne.noise_.any()
         assert dne.verdict_.outcome == "not removable without losing content"
         assert "max_area" in dne.verdict_.reason
+
+
+def test_what_is_erased_in_vain_is_restored_and_what_helps_is_not():
+    """A place that tells as much as any other is spared, one that tells more is not."""
+    rng = np.random.default_rng(0)
+    n = 600
+    a = np.arange(n) % 2
+    for strength, kept in ((6, False), (90, True)):
+        images = rng.integers(60, 140, (n, 8, 8))
+        images += 6 * a[:, None, None]
+        images[:, :2, :2] += (strength - 6) * a[:, None, None]
+        solver = BlockErasure(block_size=2, n_images=40, n_permutations=199, max_area=0.3)
+        dne = fit(solver, images.astype(np.uint8), None, a, encoder=FLAT)
+        assert dne.stop_reason_ in ("not located", "max_area")
+        assert bool(dne.noise_.any()) == kept
 
 
 def brightness(x, rows, columns):

@@ -55,7 +55,7 @@ class BlockSearch:
             self.judges = self._sample(L.selection, MORE * n_images, n_permutations, rng, n_folds=1)
         self.erased = np.zeros(len(grid), dtype=bool)
         self.found = np.full((len(grid), 1 + n_permutations), np.nan)
-        self.left = (np.nan, np.nan)
+        self.left = np.nan
 
     def _sample(
         self,
@@ -77,13 +77,27 @@ class BlockSearch:
     def is_readable(self) -> bool:
         """Test on the selection set whether the attribute can be read beside what is erased.
 
-        The AUC of the best probe and its p-value are kept in ``left``.
+        The AUC of the best probe is kept in ``left``.
         """
         if self.L.selection is None:
             return False  # nothing to judge by
-        noise = self.grid.noise(self.erased)
+        found = self._held_out(self.erased)
+        self.left = float(found[0])
+        return bool(adjusted_p_values(found[None])[0] <= self.level)
+
+    def restore_all_unless_worth(self, part: float) -> None:
+        """Restore everything if what is erased took away less than this part of what was read."""
+        if self.erased.any():
+            before = self._held_out(np.zeros_like(self.erased))[0]
+            if self.left - 0.5 > (1 - part) * (before - 0.5):
+                self.erased = np.zeros_like(self.erased)
+
+    def _held_out(self, erased: np.ndarray) -> np.ndarray:
+        """AUC on the selection set of the best probe trained on fit images, and its null."""
+        assert self.L.selection is not None
+        noise = self.grid.noise(erased)
         (rows, design), (judges, design_of_judges) = self.many, self.judges
-        found = held_out_scores(
+        return held_out_scores(
             self.L.embed(noise, rows),
             design.labels[:, 0],
             design.strata,
@@ -91,8 +105,6 @@ class BlockSearch:
             design_of_judges,
             self.probes,
         )
-        self.left = float(found[0]), float(adjusted_p_values(found[None])[0])
-        return self.left[1] <= self.level
 
     def erase_more(self, max_area: float) -> bool:
         """Erase a ring around what is erased, or a neighbourhood: that without which least is read.

@@ -18,6 +18,7 @@ from skdne.solvers._base import NoiseSolver
 from skdne.solvers._block_search import BlockSearch
 
 MAX_MORE = 3  # times that more is erased around, or beside, the blocks that were found
+WORTH = 0.2  # part of what can be read that an erasure must take away to be kept
 
 
 class BlockSolver(NoiseSolver):
@@ -78,17 +79,19 @@ class BlockSolver(NoiseSolver):
         )
 
     def erase_what_is_left(self, search: BlockSearch, stop: list[str]) -> Iterator[float]:
-        """While the attribute is read on the selection set, erase more, in vain or not.
+        """While the attribute is read on the selection set, erase more; restore all if in vain.
 
         Yields the AUC of the best probe after each test; leaves in ``stop`` why it ended.
         """
+        reason = "max_iter"
         for n_more in range(MAX_MORE + 1):
             is_readable = search.is_readable()
-            yield search.left[0]
+            yield search.left
             if not is_readable:
                 stop.append("converged")
                 return
             if n_more < MAX_MORE and not search.erase_more(self.max_area):
-                stop.append("not located")
-                return
-        stop.append("max_iter")
+                reason = "not located"
+                break
+        search.restore_all_unless_worth(WORTH)
+        stop.append(reason)
