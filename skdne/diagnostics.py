@@ -158,7 +158,7 @@ def not_removed(verdict: Verdict | None) -> str | None:
         return None
     advice = {
         "undetermined": "Give more images with an attribute.",
-        "reduced": "Smaller blocks or more images may find the rest.",
+        "reduced": "More images narrow the interval; smaller blocks may find a rest.",
     }.get(
         verdict.outcome,
         "Embedding-space erasure (EmbeddingEraser) lowers what a linear probe reads; for fair "

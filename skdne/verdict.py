@@ -86,7 +86,7 @@ def judge(
         )
     if after.high < before.low:
         return Verdict("not removable without losing content" if lost else "reduced", sentence)
-    if after.low > 0.5 and after.auc > before.low:
+    if after.low > 0.5 and after.auc >= before.low:
         return Verdict("not removed", sentence)
     return Verdict("undetermined", sentence + " That is too few to say more.")
 

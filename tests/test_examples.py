@@ -19,6 +19,7 @@ ARMS = [
     "DNE Adam, Eq. 2",
     "DNE Adam, confusion",
     "DNE GeZO, Eq. 2",
+    "DNE erasure (default)",
 ]
 FIGURES = ["accuracy", "disease AUC", "EO_p", "EO_n", "|1-DI|"]
 
@@ -57,7 +58,7 @@ def check_quickstart(output: str, out: Path, n_seeds: int) -> None:
     assert "On these images" in output
     assert "A re-trained" in output
     pictures = list(out.glob("*.png"))
-    assert len(pictures) == 7
+    assert len(pictures) == 9
     for path in pictures:
         assert f"wrote {path}" in output
         with Image.open(path) as picture:
@@ -115,7 +116,49 @@ def test_lambda_search(tmp_path):
         assert np.asarray(picture.convert("L")).std() > 5
 
 
-@pytest.mark.parametrize("script", ["plot_quickstart.py", "plot_lambda_search.py"])
+def check_erasure(output: str, out: Path) -> tuple[pd.DataFrame, list[int]]:
+    """What is printed and drawn is what was measured; returns it, and how many blocks went."""
+    results = pd.read_csv(out / "results.csv")
+    cases = list(results["case"].unique())
+    assert len(results) == len(cases) * 2 * 4
+    assert results["auc"].between(0, 1).all()
+    table = output.split("95% interval)")[1]
+    for auc, low, high in results[["auc", "low", "high"]].to_numpy():
+        assert f"{auc:.2f} ({low:.2f} to {high:.2f})" in table
+    erased = [int(line.split()[0]) for line in output.splitlines() if "blocks erased" in line]
+    assert len(erased) == len(cases) == 3
+    assert erased[0] > 0
+    pictures = sorted(path.stem for path in out.glob("*.png"))
+    assert pictures == ["before_and_after", "blocks_1", "blocks_2", "blocks_3", "edits_2"]
+    for name in pictures:
+        assert f"wrote {out / name}.png" in output
+        with Image.open(out / f"{name}.png") as picture:
+            assert np.asarray(picture.convert("L")).std() > 5
+    return results, erased
+
+
+def test_erasure_on_synthetic_images(tmp_path):
+    output = run("plot_erasure.py", "--quick", "--n", 160, "--out", tmp_path)
+    results, erased = check_erasure(output, tmp_path)
+    assert erased[1] > 0
+    assert erased[2] == 0  # the texture is everywhere
+    stamp = results[results["case"] == "site stamp"].set_index(["edit", "read"])["auc"]
+    assert stamp["after", "linear"] < stamp["before", "linear"]
+
+
+def test_erasure_on_real_images(tmp_path, nih_cxr):
+    output = run("plot_erasure.py", "--quick", "--n", 160, "--images", nih_cxr, "--out", tmp_path)
+    check_erasure(output, tmp_path)
+    n_unseen = (
+        ~pd.read_csv(nih_cxr / "metadata.csv")["patient_id"].isin(encoder_training_patients())
+    ).sum()
+    for name in ("site stamp", "sex"):  # the encoder has not seen them
+        assert f"{name}: {n_unseen} images" in output
+
+
+@pytest.mark.parametrize(
+    "script", ["plot_quickstart.py", "plot_lambda_search.py", "plot_erasure.py"]
+)
 def test_examples_are_gallery_scripts(script):
     source = (EXAMPLES / script).read_text()
     assert source.startswith('"""\n===')

@@ -38,6 +38,7 @@ def leaking(before, *after):
         (CLEAR, (CHANCE, CHANCE, WIDE), "converged", "reduced"),
         (HALF, (CHANCE, CHANCE, Auc(0.6, 0.45, 0.75)), "converged", "undetermined"),
         (CLEAR, (CHANCE, CHANCE, CLEAR), "max_iter", "not removed"),
+        (Auc(1, 1, 1), (Auc(1, 1, 1),) * 3, "max_iter", "not removed"),
         (CLEAR, (CLEAR, CLEAR, CLEAR), "max_area", "not removable without losing content"),
         (CHANCE, (CHANCE, CHANCE, CHANCE), "converged", "nothing to remove"),
         (WIDE, (WIDE, WIDE, WIDE), "converged", "undetermined"),
