@@ -79,7 +79,7 @@ def xrays():
     y = np.random.default_rng(args.seed).permutation(np.arange(len(images)) % 2)
     return Bunch(
         X=plant_opacity(np.stack(images), y, random_state=args.seed),
-        y=y,
+        y=pd.Series(y, name="disease"),
         a=table["sex"].to_numpy(str),
         groups=table["patient_id"].to_numpy(),
     )

@@ -6,6 +6,7 @@ from numbers import Integral, Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -308,6 +309,13 @@ class DebiasedNoiseTransformer(
         ]
         return np.concatenate(edited)
 
+    @property
+    def blocks_(self) -> pd.DataFrame | None:
+        """What each block tells, for the solvers that erase blocks."""
+        check_is_fitted(self, "noise_")
+        blocks = getattr(self, "_blocks", None)
+        return None if blocks is None else pd.DataFrame(blocks)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.three_d_array = True
@@ -324,8 +332,10 @@ class DebiasedNoiseTransformer(
 
     def _set_result(self, result: FitResult, clip: bool) -> None:
         for name, value in vars(result).items():
-            if name != "n_features":
+            if name not in ("n_features", "blocks"):
                 setattr(self, f"{name}_", value)
+        # plain arrays: skops cannot keep a DataFrame
+        self._blocks = None if result.blocks is None else result.blocks.to_dict("list")
         self._n_features_out = result.n_features
         self.n_iter_ = len(result.loss_curve)
         self.clip_ = clip

@@ -17,7 +17,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from skdne import SPSA, Adam, DebiasedNoiseTransformer
+from skdne import SPSA, Adam, BlockErasure, DebiasedNoiseTransformer
 from skdne.metrics import constrained_refit, di_scorer, eo_scorer
 
 pytestmark = pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
@@ -180,14 +180,17 @@ def test_progress_bar_through_search_and_pipeline(data, solver, capsys):
     assert "DebiasedNoiseTransformer" in capsys.readouterr().out
 
 
-def test_skops_keeps_a_pipeline_whose_encoder_is_a_spec(tmp_path):
+@pytest.mark.parametrize("solver", [Adam(max_iter=1), BlockErasure(block_size=64, n_images=16)])
+def test_skops_keeps_a_pipeline_whose_encoder_is_a_spec(tmp_path, solver):
     import skops.io
 
     X, y, a = small_images(60)
-    pipe = make_pipe().set_params(dne__encoder=None, dne__solver=Adam(max_iter=1))
+    pipe = make_pipe().set_params(dne__encoder=None, dne__solver=solver, dne__leakage=True)
     pipe.fit(X, y, sensitive_features=a)
     skops.io.dump(pipe, tmp_path / "pipe.skops")
     unknown = skops.io.get_untrusted_types(file=tmp_path / "pipe.skops")
     assert all(name.startswith("skdne.") for name in unknown)
     loaded = skops.io.load(tmp_path / "pipe.skops", trusted=unknown)
     np.testing.assert_array_equal(loaded.predict_proba(X), pipe.predict_proba(X))
+    assert loaded["dne"].verdict_ == pipe["dne"].verdict_
+    assert (loaded["dne"].blocks_ is None) == isinstance(solver, Adam)
