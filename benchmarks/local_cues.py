@@ -31,9 +31,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skdne import (
+    BlockErasure,
     CallableEncoder,
     DebiasedNoiseTransformer,
     DebiasingWarning,
+    GatedErasure,
     TorchEncoder,
     bundled_encoder,
 )
@@ -75,7 +77,7 @@ def draw(cue, seed, image_size):
     }
 
 
-def edits(encoder, data, seed, solvers):
+def edits(encoder, data, seed, solvers, block_size):
     """Fitted transformers by name, and the seconds and queries that each took."""
     plain = DebiasedNoiseTransformer(encoder, solver=None).fit(data["edit"].images[:2])
     oracle = DebiasedNoiseTransformer(encoder, solver=None).fit(data["edit"].images[:2])
@@ -88,8 +90,9 @@ def edits(encoder, data, seed, solvers):
                 continue
             begin = time.perf_counter()
             seen = data[name]
+            chosen = {"erasure": BlockErasure, "gates": GatedErasure}[solver](block_size=block_size)
             dne = DebiasedNoiseTransformer(
-                encoder, solver=solver, leakage=False, random_state=seed
+                encoder, solver=chosen, leakage=False, random_state=seed
             ).fit(seen.images, seen.target, sensitive_features=seen.sensitive_features)
             label = f"{solver}, {'balanced' if name == 'edit' else 'biased'} fit"
             yield label, dne, time.perf_counter() - begin
@@ -117,11 +120,11 @@ def measure(Z_train, Z_test, data, sample_weight=None):
     return row
 
 
-def run(encoder, cue, seed, solvers):
+def run(encoder, cue, seed, solvers, block_size):
     """All arms of one cue and seed."""
     data = draw(cue, seed, encoder.input_size[0])
     known, rows = {}, []
-    for arm, dne, seconds in edits(encoder, data, seed, solvers):
+    for arm, dne, seconds in edits(encoder, data, seed, solvers, block_size):
         key = dne.noise_.tobytes()
         if key not in known:  # two arms with the same edit have the same figures
             Z = [dne.transform(data[name].images) for name in ("train", "test")]
@@ -201,6 +204,7 @@ def main():
     parser.add_argument("--cues", nargs="+", choices=[*CUES, "global"], default=CUES)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--solvers", nargs="+", default=["erasure"], help="erasure, gates")
+    parser.add_argument("--block-size", type=int, help="default: that of the solver")
     parser.add_argument("--out", type=Path, default=Path("local_cues.csv"))
     parser.add_argument("--table", type=Path, nargs="+", help="print what these files hold")
     parser.add_argument("--false-alarms", type=int, metavar="RUNS")
@@ -222,7 +226,7 @@ def main():
             key = {"encoder": args.encoder, "cue": cue, "seed": seed}
             if len(done) and (done[list(key)] == pd.Series(key)).all(axis=1).any():
                 continue
-            rows = run(encoder, cue, seed, args.solvers).assign(**key)
+            rows = run(encoder, cue, seed, args.solvers, args.block_size).assign(**key)
             rows.to_csv(args.out, mode="a", index=False, header=not args.out.exists())
             print(rows.drop(columns=list(key)).round(3).to_string(index=False), key, flush=True)
 

@@ -1,8 +1,8 @@
 """What the methods reach on synthetic images with a localised cue, means over seeds.
 
 The settings of the confusion arm are those of the demo: uniform confusion of a g that is trained
-anew every epoch, noise on a coarse grid, clipped; the head is the logistic regression of the README.
-ERM is the same head without a noise.
+anew every epoch, noise on a coarse grid, clipped; the head is the README's logistic regression. ERM
+is the same head without a noise.
 """
 
 import copy

@@ -1,0 +1,1 @@
+"""The papers' experiment as a command: ``python -m skdne.experiments.paper --help``."""

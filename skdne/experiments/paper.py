@@ -1,0 +1,162 @@
+"""The papers' table, ablations and pictures, in one command.
+
+    python -m skdne.experiments.paper                                     # synthetic images
+    python -m skdne.experiments.paper --data CHEXPERT --encoder vit_base_patch16_224 \\
+        --checkpoint vit-b_CXR_0.5M_mae_pretrain.pth                      # the papers' setting
+    python -m skdne.experiments.paper --data NIH                          # NIH ChestX-ray14
+
+Rows go to ``--out`` as they are measured: a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.base import clone
+
+from skdne import Adam, GeZO, TimmEncoder, bundled_encoder
+from skdne.baselines import BiasAdvClassifier
+from skdne.experiments._pictures import draw_ablation, draw_noises
+from skdne.experiments._run import run
+from skdne.experiments._systems import GEZO, HEADS, LAMBDA, MODES, SYSTEMS, System, noise
+from skdne.experiments._tables import against_erm, beside_papers, table
+from skdne.experiments._tasks import Task, real_tasks, synthetic_tasks
+
+LAMBDAS = (0.0, 0.001, 0.01, 0.1, 1.0)
+LOCAL_ITERATIONS = (2, 5, 10, 20)
+
+
+def ablations(max_iter: int) -> dict[str, dict[str, System]]:
+    """The systems of Fig. 2a, lambda of DNE by Adam, and Fig. 2b, R of DNE by GeZO."""
+    gezo: dict[str, Any] = {"max_iter": max_iter, "shared_batch": False, "grid_size": None}
+    return {
+        "lambda": {
+            f"lambda = {value:g}": System(noise(solver=Adam(), reg_lambda=value))
+            for value in LAMBDAS
+        },
+        "R": {
+            f"R = {R}": System(noise(solver=GeZO(n_local_iter=R, **gezo), reg_lambda=0.01))
+            for R in LOCAL_ITERATIONS
+        },
+    }
+
+
+def small(systems: dict[str, System]) -> dict[str, System]:
+    """The same with 5 epochs where one costs thousands of passes through the encoder."""
+    gezo = {mode: clone(solver).set_params(max_iter=5) for mode, solver in GEZO.items()}
+    shrunk: dict[str, dict[str, Any]] = {
+        "DNE, GeZO": {"edit": noise(solver=gezo, reg_lambda=LAMBDA)},
+        "BiasAdv": {
+            "head": lambda _, seed, __: BiasAdvClassifier(
+                max_iter=5, step_size=1.25e-3, random_state=seed
+            )
+        },
+    }
+    return {
+        name: dataclasses.replace(system, **shrunk.get(name, {}))
+        for name, system in systems.items()
+    }
+
+
+def report(found: pd.DataFrame, tasks: Sequence[Task], systems: dict[str, System]) -> None:
+    """Print the tables of each task and head."""
+    names = {name: s.in_papers for name, s in systems.items() if s.in_papers}
+    for task in tasks:
+        for head in HEADS:
+            keys = [found.index.get_level_values(level) for level in ("task", "head")]
+            rows = found[(keys[0] == task.name) & (keys[1] == head)]
+            if rows.empty:
+                continue
+            n_seeds = rows.index.get_level_values("seed").nunique()
+            kind = "re-splits of one data set, Nadeau-Bengio" if task.resplits else "seeds, t"
+            print(f"\n{task.name}, head {head!r}: mean and 95% interval over {n_seeds} {kind}\n")
+            print(table(rows, task.resplits).rename_axis(None).to_string())
+            if n_seeds > 1 and "ERM" in rows.index.get_level_values("system"):
+                print("\nDifference to ERM, seed by seed\n")
+                print(against_erm(rows, task.resplits).rename_axis(None).to_string())
+            beside = beside_papers(rows, task.name, names) if head == "papers" else None
+            if beside is not None:
+                print("\nBeside the papers' table, percent\n")
+                print(beside.rename_axis(None).to_string())
+    if any(system.needs_attribute for system in systems.values()):
+        print("\n* needs the attribute of new patients to predict.")
+    print("Probes: AUC of the attribute, trained anew on the test embeddings; .5 is chance.")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the arguments, run, print, draw."""
+    parser = argparse.ArgumentParser(
+        prog="python -m skdne.experiments.paper", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("--data", type=Path, help="CheXpert or NIH folder; default: synthetic")
+    parser.add_argument("--encoder", help="timm name; default: the bundled encoder")
+    parser.add_argument("--checkpoint", type=Path, help="weights of --encoder")
+    parser.add_argument("--pooling", choices=["avg", "token"], default="avg")
+    parser.add_argument("--n", type=int, default=400, help="synthetic training images")
+    parser.add_argument("--scale", type=float, default=1.0, help="of the papers' counts")
+    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--mode", choices=MODES, default="as-printed", help="settings of DNE")
+    parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
+    parser.add_argument("--tasks", nargs="+", help="names; default: all")
+    parser.add_argument("--systems", nargs="+", choices=list(SYSTEMS), metavar="SYSTEM")
+    parser.add_argument("--small", action="store_true", help="5 epochs of GeZO and BiasAdv")
+    parser.add_argument("--ablations", action="store_true", help="also lambda and R (Fig. 2)")
+    parser.add_argument(
+        "--pictures", action="store_true", help="also noises and edits (Figs. 3, 4)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("paper_output"))
+    args = parser.parse_args(arguments)
+
+    encoder = bundled_encoder()
+    if args.encoder is not None:
+        encoder = TimmEncoder(args.encoder, checkpoint=args.checkpoint, pooling=args.pooling)
+    encoder.load()
+    tasks = synthetic_tasks(args.n) if args.data is None else real_tasks(args.data, args.scale)
+    if args.tasks:
+        known = [task.name for task in tasks]
+        if unknown := sorted(set(args.tasks) - set(known)):
+            parser.error(f"--tasks: no task {unknown}; there are {known}")
+        tasks = [task for task in tasks if task.name in args.tasks]
+    systems = {name: SYSTEMS[name] for name in args.systems or SYSTEMS}
+    if args.small:
+        systems = small(systems)
+    common = {"n_seeds": args.seeds, "mode": args.mode, "out": args.out}
+    args.out.mkdir(parents=True, exist_ok=True)
+    check_settings(args)
+    found = run(tasks, systems, encoder, heads=args.heads, **common)
+    report(found, tasks, systems)
+    if args.ablations:
+        for name, variants in ablations(5 if args.small else 50).items():
+            rows = run(tasks[:1], variants, encoder, heads=["converged"], **common)
+            report(rows, tasks[:1], variants)
+            print(f"wrote {draw_ablation(rows, found, tasks[0].name, name, args.out)}")
+    if args.pictures:
+        for path in draw_noises(tasks, encoder, args.out):
+            print(f"wrote {path}")
+
+
+def check_settings(args: argparse.Namespace) -> None:
+    """Refuse a folder that holds results of other settings: rows of both would mix."""
+    settings = {
+        name: str(value)
+        for name, value in vars(args).items()
+        if name in ("data", "encoder", "checkpoint", "pooling", "n", "scale", "mode", "small")
+    }
+    file = args.out / "settings.csv"
+    if file.exists():
+        before = pd.read_csv(file, dtype=str, keep_default_na=False).iloc[0].to_dict()
+        changed = [name for name, value in settings.items() if before.get(name) != value]
+        if changed:
+            raise SystemExit(
+                f"{args.out} holds results with other settings of {changed}: give another --out."
+            )
+    pd.DataFrame([settings]).to_csv(file, index=False)
+
+
+if __name__ == "__main__":
+    main()

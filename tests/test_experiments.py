@@ -1,0 +1,184 @@
+"""The papers' experiment as a command: rows, resuming, tables, both data layouts."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from scipy import stats
+
+from skdne.experiments import paper
+from skdne.experiments._released import ReleasedAdam, ReleasedGeZO
+from skdne.experiments._tables import PAPERS, PAPERS_COLUMNS, beside_papers, half_width, table
+from skdne.experiments._tasks import real_tasks, synthetic_tasks
+
+FAST = ["ERM", "reweighing", "LEACE", "threshold optimizer *", "correlation remover *"]
+
+
+def run(out, *arguments):
+    paper.main(["--out", str(out), *map(str, arguments)])
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory):
+    """Two seeds of one synthetic task."""
+    out = tmp_path_factory.mktemp("paper")
+    run(out, "--n", 80, "--seeds", 2, "--tasks", "localised cue", "--systems", *FAST)
+    return out
+
+
+def test_a_second_run_measures_nothing_and_prints_the_same_table(first, capsys):
+    arguments = ["--n", 80, "--seeds", 2, "--tasks", "localised cue", "--systems", *FAST]
+    before = (first / "results.csv").read_text()
+    run(first, *arguments)
+    text = capsys.readouterr().out
+    assert (first / "results.csv").read_text() == before
+    assert "seed 0: ERM" not in text
+    found = pd.read_csv(first / "results.csv")
+    assert len(found) == 2 * len(FAST) * 2
+    rows = found[(found["head"] == "converged") & (found["system"] == "LEACE")]
+    width = stats.t.ppf(0.975, 1) * rows["accuracy"].std() / np.sqrt(2)
+    line = next(part for part in text.split("head 'converged'")[1].splitlines() if "LEACE" in part)
+    assert f"{rows['accuracy'].mean():.3f} ±{width:.3f}" in line
+    assert "* needs the attribute of new patients" in text
+
+
+def test_the_same_settings_elsewhere_give_the_same_digits(first, tmp_path):
+    run(tmp_path, "--n", 80, "--seeds", 1, "--tasks", "localised cue", "--systems", "ERM", "LEACE")
+    columns = ["task", "seed", "system", "head"]
+    ours, theirs = (
+        pd.read_csv(out / "results.csv").set_index(columns).drop(columns="seconds")
+        for out in (tmp_path, first)
+    )
+    pd.testing.assert_frame_equal(ours, theirs.loc[ours.index])
+
+
+def test_results_of_other_settings_are_not_mixed(first):
+    with pytest.raises(SystemExit, match="results with other settings of \\['n'\\]"):
+        run(first, "--n", 90, "--seeds", 1)
+
+
+def test_an_unknown_task_is_named(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        run(tmp_path, "--tasks", "Pneumonia")
+    assert "there are ['localised cue', 'overlapping cue', 'global cue']" in capsys.readouterr().err
+
+
+def test_synthetic_cells_are_the_papers_scaled():
+    train, test = synthetic_tasks(400)[0].draw(0)
+    counts = dict(zip(*np.unique(train.cells, return_counts=True), strict=True))
+    assert counts == {"0 F": 13, "0 M": 129, "1 F": 129, "1 M": 129}
+    assert set(np.unique(test.cells, return_counts=True)[1]) == {100}
+
+
+@pytest.fixture
+def chexpert(tmp_path):
+    """A tree in CheXpert's layout, 240 patients."""
+    findings = ["Pneumonia", "Edema", "Pleural Effusion"]
+    others = [
+        *["No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Lung Opacity"],
+        *["Lung Lesion", "Consolidation", "Atelectasis", "Pneumothorax", "Pleural Other"],
+        *["Fracture", "Support Devices"],
+    ]
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(240):
+        path = f"CheXpert-v1.0-small/train/patient{i:05d}/study1/view1_frontal.jpg"
+        (tmp_path / path).parent.mkdir(parents=True)
+        pixels = rng.integers(60, 100, (32, 32)) + 60 * (i % 2)
+        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / path)
+        row = {"Path": path, "Sex": ["Female", "Male"][i % 2], "Age": 50}
+        row |= {"Frontal/Lateral": "Frontal", "AP/PA": "AP"}
+        rows.append(row | dict.fromkeys(findings, float(i // 2 % 2)) | dict.fromkeys(others, 0.0))
+    folder = tmp_path / "CheXpert-v1.0-small"
+    pd.DataFrame(rows).to_csv(folder / "train.csv", index=False)
+    return tmp_path
+
+
+def test_chexpert_prints_ours_beside_the_papers(chexpert, tmp_path, capsys):
+    arguments = ["--data", chexpert, "--scale", 0.03, "--seeds", 2, "--tasks", "Pneumonia"]
+    run(tmp_path / "out", *arguments, "--systems", "ERM", "reweighing")
+    text = capsys.readouterr().out
+    assert "re-splits of one data set, Nadeau-Bengio" in text
+    beside = text.split("Beside the papers' table, percent")[1].splitlines()
+    erm = next(line for line in beside if line.startswith("ERM")).split()
+    assert [float(v) for v in erm[5:9]] == [70.0, 70.0, 74.5, 59.6]
+    found = pd.read_csv(tmp_path / "out" / "results.csv")
+    ours = found[(found["system"] == "ERM") & (found["head"] == "papers")]
+    assert float(erm[4]) == pytest.approx(100 * ours["accuracy"].mean(), abs=0.06)
+    assert (ours["n_train"] == 139).all()  # 45 + 4 + 45 + 45
+
+
+def test_papers_figures_are_complete():
+    for rows in PAPERS.values():
+        assert len(rows) == 7
+        assert all(len(figures) == len(PAPERS_COLUMNS) for figures in rows.values())
+
+
+def test_real_xrays_give_one_task(nih_cxr):
+    (task,) = real_tasks(nih_cxr, 1.0)
+    train, test = task.draw(0)
+    again, _ = task.draw(0)
+    assert train.X == again.X
+    assert not set(train.groups) & set(test.groups)
+    counts = dict(zip(*np.unique(test.cells, return_counts=True), strict=True))
+    assert len(set(counts.values())) == 1
+    assert len(train.y) > 60
+
+
+def test_intervals_by_hand():
+    values = pd.Series([0.5, 0.6, 0.8, 0.7])
+    t = stats.t.ppf(0.975, 3)
+    assert half_width(values, False, 100, 50) == pytest.approx(t * values.std() / 2)
+    corrected = np.sqrt((1 / 4 + 50 / 100) * values.var())
+    assert half_width(values, True, 100, 50) == pytest.approx(t * corrected)
+    assert np.isnan(half_width(values[:1], False, 100, 50))
+
+
+def test_table_of_one_seed_has_no_interval():
+    index = pd.MultiIndex.from_tuples(
+        [("t", 0, "ERM", "papers")], names=["task", "seed", "system", "head"]
+    )
+    found = pd.DataFrame({"accuracy": [0.5], "n_train": [10], "n_test": [10]}, index=index)
+    assert table(found, False).loc["ERM", "accuracy"] == "0.500"
+    assert (
+        beside_papers(found.assign(**{"EO_n": 0, "EO_p": 0, "|1-DI| as coded": 0}), "t", {}) is None
+    )
+
+
+class Recorder:
+    """An objective that notes where it was evaluated; low where theta's mean is high."""
+
+    def __init__(self, n=8, size=2):
+        from skdne.noise import NoiseSpace
+
+        self.space, self.n = NoiseSpace((1, size, size)), n
+        self.asked = []
+
+    def __len__(self):
+        return self.n
+
+    def value(self, theta, rows):
+        self.asked.append(theta.clone())
+        return -float(theta.mean())
+
+    def value_and_gradient(self, theta, rows):
+        return self.value(theta, rows), -theta.new_ones(theta.shape)
+
+
+def test_released_adam_moves_by_its_step_size_each_step():
+    """A fresh Adam's first step is its learning rate in the direction of the gradient's sign."""
+    solver = ReleasedAdam(step_size=0.1, max_iter=3, batch_size=8)
+    steps = list(solver.iterate(Recorder(), 0))
+    np.testing.assert_allclose(
+        [float(step.theta.mean()) for step in steps], [0.1, 0.2, 0.3], rtol=1e-5
+    )
+
+
+def test_released_gezo_scores_only_the_positive_sign():
+    recorder = Recorder()
+    solver = ReleasedGeZO(step_size=0.1, max_iter=1, n_directions=3, grid_size=None)
+    (step,) = solver.iterate(recorder, 0)
+    assert len(recorder.asked) == 3 * 2 * 2
+    plus = [recorder.asked[4 * i + 2] for i in range(3)]
+    best = max(plus, key=lambda theta: float(theta.mean()))
+    np.testing.assert_array_equal(step.theta, best)
