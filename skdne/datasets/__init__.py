@@ -5,10 +5,31 @@ from importlib import resources
 
 from safetensors import safe_open
 
+from skdne.datasets.biased_split import BiasedSplit, biased_split
+from skdne.datasets.cells import PAPER_CELLS, PaperCells, scale_cells
+from skdne.datasets.chexpert import CHEXPERT_FINDINGS, load_chexpert
+from skdne.datasets.image_table import ImageTable, load_image_table
+from skdne.datasets.nih import NIH_FINDINGS, load_nih_chest_xray14
 from skdne.datasets.plant import plant_opacity, plant_stamp
 from skdne.datasets.synthetic import make_biased_images
 
-__all__ = ["encoder_training_patients", "make_biased_images", "plant_opacity", "plant_stamp"]
+__all__ = [
+    "CHEXPERT_FINDINGS",
+    "NIH_FINDINGS",
+    "PAPER_CELLS",
+    "BiasedSplit",
+    "ImageTable",
+    "PaperCells",
+    "biased_split",
+    "encoder_training_patients",
+    "load_chexpert",
+    "load_image_table",
+    "load_nih_chest_xray14",
+    "make_biased_images",
+    "plant_opacity",
+    "plant_stamp",
+    "scale_cells",
+]
 
 
 def encoder_training_patients() -> list[int]:

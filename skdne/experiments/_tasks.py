@@ -9,12 +9,17 @@ from typing import Any
 
 import numpy as np
 
-from skdne.datasets import encoder_training_patients, make_biased_images
-from skdne.datasets.biased_split import biased_split
-from skdne.datasets.cells import PAPER_CELLS, Cells, scale_cells
-from skdne.datasets.chexpert import load_chexpert
-from skdne.datasets.image_table import ImageTable
-from skdne.datasets.nih import load_nih_chest_xray14
+from skdne.datasets import (
+    PAPER_CELLS,
+    ImageTable,
+    biased_split,
+    encoder_training_patients,
+    load_chexpert,
+    load_nih_chest_xray14,
+    make_biased_images,
+    scale_cells,
+)
+from skdne.datasets.cells import Cells
 
 OPACITIES = ["Infiltration", "Consolidation", "Effusion", "Pneumonia", "Edema", "Atelectasis"]
 CUES: dict[str, dict[str, Any]] = {  # name of the task: arguments of make_biased_images
