@@ -35,6 +35,8 @@ def test_a_second_run_measures_nothing_and_prints_the_same_table(first, capsys):
     assert "seed 0: ERM" not in text
     found = pd.read_csv(first / "results.csv")
     assert len(found) == 2 * len(FAST) * 2
+    randomised = found["system"] == "threshold optimizer *"
+    assert (found["AUC"].isna() == randomised).all()  # it gives labels, no scores
     rows = found[(found["head"] == "converged") & (found["system"] == "LEACE")]
     width = stats.t.ppf(0.975, 1) * rows["accuracy"].std() / np.sqrt(2)
     line = next(part for part in text.split("head 'converged'")[1].splitlines() if "LEACE" in part)

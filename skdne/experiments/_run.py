@@ -139,7 +139,7 @@ def _rows(
             figures = {
                 "accuracy": accuracy_score(test.y, labels),
                 "balanced accuracy": balanced_accuracy_score(test.y, labels),
-                "AUC": roc_auc_score(test.y, scores),
+                "AUC": np.nan if scores is None else roc_auc_score(test.y, scores),
                 "EO_p": equal_opportunity_difference(test.y, labels, **by_group),
                 "EO_n": equal_opportunity_difference(test.y, labels, positive_label=0, **by_group),
                 "|1-DI|": disparate_impact(test.y, labels, **by_group),

@@ -213,7 +213,7 @@ SYSTEMS = {
 
 
 def predict(system: System, edited: Edited, s: Setting, recipe: str) -> tuple[Any, Any]:
-    """Train the head on the training part; labels and scores of the test part."""
+    """Train the head on the training part; labels and scores, if any, of the test part."""
     Z_train, Z_test = edited.train, edited.test
     if recipe == "converged" and not system.on_images:
         scaler = StandardScaler().fit(Z_train)
@@ -227,7 +227,7 @@ def predict(system: System, edited: Edited, s: Setting, recipe: str) -> tuple[An
         return labels, head.decision_function(Z_test)
     if hasattr(head, "predict_proba") and not at_test:
         return labels, head.predict_proba(Z_test)[:, 1]
-    return labels, labels  # randomised thresholds have no score
+    return labels, None  # randomised thresholds have no score
 
 
 def _asks(head: Any, method: str) -> bool:
