@@ -21,7 +21,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import torch
-from scipy import stats
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
 from sklearn.kernel_approximation import Nystroem
@@ -34,6 +33,7 @@ from sklearn.utils import Bunch
 
 from skdne import Adam, DebiasedNoiseTransformer, DebiasingWarning, bundled_encoder
 from skdne.attribute import check_sensitive_data
+from skdne.audit import nadeau_bengio_interval
 from skdne.block_test import make_design, scores
 from skdne.blocks import BlockGrid
 from skdne.datasets import encoder_training_patients
@@ -198,8 +198,8 @@ def measure(Z, train, test, Y, names, a, patients, seed) -> dict[str, float]:
 
 def half_width(values: pd.Series) -> float:
     """Of the 95% interval of Nadeau and Bengio 2003, where n_test / n_train is 1."""
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * values.std() * np.sqrt(1 / n + 1))
+    mean, low, _ = nadeau_bengio_interval(values, 1, 1)
+    return mean - low
 
 
 def show(title: str, results: pd.DataFrame, columns: list[str]) -> str:

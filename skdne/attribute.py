@@ -65,6 +65,17 @@ def cell_weights(codes: np.ndarray, y_codes: np.ndarray | None) -> np.ndarray:
     return len(codes) / (len(counts) * counts[cells.reshape(-1)])
 
 
+def missing_attribute(data: str, step: str) -> str:
+    """Error text for a fit without the attribute, whose data is X or Z, of a step of a pipeline."""
+    return (
+        f"sensitive_features is missing: pass fit({data}, y, sensitive_features=a). In a Pipeline "
+        "or a search, switch on metadata routing first "
+        "(sklearn.set_config(enable_metadata_routing=True)) and pass sensitive_features=a to "
+        f"its fit; without routing, Pipeline.fit takes {step}__sensitive_features=a (the step's "
+        "name first)."
+    )
+
+
 def cell_index(codes: np.ndarray, strata: np.ndarray) -> np.ndarray:
     """Index of the (y, a) cell of each row."""
     return strata * (codes.max() + 1) + codes

@@ -134,7 +134,8 @@ def scores(embeddings: np.ndarray, design: Design, probes: tuple[str, ...] = PRO
     for probe in probes:
         S = [smoother(embeddings[train], embeddings[test], probe) for train, test in parts]
         found = []
-        for is_k in _one_against_rest(design.labels):
+        for k in one_against_rest(design.labels[:, 0]):
+            is_k = design.labels == k
             targets = _targets(is_k, design.strata)
             predictions = np.zeros(is_k.shape)
             for (train, test), S_fold in zip(parts, S, strict=True):
@@ -164,21 +165,21 @@ def held_out_scores(
     probes : tuple of {"linear", "rbf"}
     """
     best = np.zeros(design.labels.shape[1])
+    classes = one_against_rest(codes)  # a rare one may be absent from the test images
     for probe in probes:
         S = smoother(train, test, probe)
         found = [
-            _auc_within(S @ _targets(is_k_train, strata), is_k, design.cells)
-            for is_k, is_k_train in zip(
-                _one_against_rest(design.labels), _one_against_rest(codes[:, None]), strict=True
-            )
+            _auc_within(S @ _targets(codes[:, None] == k, strata), design.labels == k, design.cells)
+            for k in classes
         ]
         best = np.maximum(best, np.mean(found, axis=0))
     return best
 
 
-def _one_against_rest(labels: np.ndarray) -> list[np.ndarray]:
-    classes = np.unique(labels[:, 0])
-    return [labels == k for k in (classes[1:] if len(classes) == 2 else classes)]
+def one_against_rest(codes: np.ndarray) -> np.ndarray:
+    """Classes that are each compared with all others; of two, one says everything."""
+    classes = np.unique(codes)
+    return classes[1:] if len(classes) == 2 else classes
 
 
 def _targets(is_k: np.ndarray, strata: np.ndarray) -> np.ndarray:

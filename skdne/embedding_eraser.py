@@ -14,7 +14,12 @@ from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdne import diagnostics
-from skdne.attribute import MAX_CLASSES, check_sensitive_data, encode_labels
+from skdne.attribute import (
+    MAX_CLASSES,
+    check_sensitive_data,
+    encode_labels,
+    missing_attribute,
+)
 
 
 class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -110,7 +115,7 @@ class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         self._validate_params()
         Z = validate_data(self, Z, dtype=np.float64, ensure_min_samples=2)
         if sensitive_features is None:
-            raise ValueError("sensitive_features is missing: pass the attribute to erase to fit.")
+            raise ValueError(missing_attribute("Z", "eraser"))
         columns = _columns(y)
         first = columns[0] if columns else None
         data = check_sensitive_data(sensitive_features, first, None, len(Z))

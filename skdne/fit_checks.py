@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from skdne.attribute import missing_attribute
 from skdne.attribute_classifier import is_differentiable, is_fitted
 from skdne.encoders import Encoder, TorchBackend
 from skdne.images import Images
@@ -28,13 +29,7 @@ def check_solver(
     if solver is None:
         return
     if sensitive_features is None:
-        raise ValueError(
-            "sensitive_features is missing: pass fit(X, y, sensitive_features=a). In a Pipeline or "
-            "a search, switch on metadata routing first "
-            "(sklearn.set_config(enable_metadata_routing=True)) and pass sensitive_features=a to "
-            "its fit; without routing, Pipeline.fit takes dne__sensitive_features=a (the step's "
-            "name first). solver=None needs no attribute."
-        )
+        raise ValueError(missing_attribute("X", "dne") + " solver=None needs no attribute.")
     name = type(solver).__name__
     if solver.needs_gradient and not encoder.differentiable:
         raise ValueError(

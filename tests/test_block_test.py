@@ -167,6 +167,15 @@ def test_three_classes_count_each_against_the_rest():
     assert adjusted_p_values(found[None])[0] == 1 / 40
 
 
+def test_a_class_without_images_to_judge_by_counts_as_chance():
+    Z, codes, strata = draw(n=180, signal=2.0, n_classes=3)
+    train, test = np.arange(90), 90 + np.flatnonzero(codes[90:] < 2)
+    rng = np.random.default_rng(0)
+    design = make_design(codes[test], strata[test], 9, rng, n_folds=1)
+    found = held_out_scores(Z[train], codes[train], strata[train], Z[test], design)
+    assert 0.6 < found[0] < 1
+
+
 def test_one_image_of_each_cell_cannot_be_tested():
     design = make_design(np.array([0, 1]), None, 19, np.random.default_rng(0))
     assert (scores(np.eye(2), design) == 0.5).all()

@@ -193,6 +193,20 @@ def test_a_callback_ends_the_search_and_what_was_seen_is_erased():
     assert (0, 0) in erased_corners(dne)
 
 
+def test_gates_that_are_interrupted_do_not_black_out_the_image():
+    """They start with everything erased, which is more than max_area."""
+    images, y, a = small_images(400, seed=1)
+    dne = DebiasedNoiseTransformer(
+        small_encoder(), solver=GATES, leakage=False, random_state=0
+    ).set_callbacks(StopAfter(2))
+    dne.fit(images, y, sensitive_features=a)
+    assert dne.n_iter_ == 2
+    assert not dne.noise_.any()
+    spent = fit(GATES, images, y, a, max_queries=400 + 400 + 3 * 64)
+    assert spent.stop_reason_ == "max_queries"
+    assert not spent.noise_.any()
+
+
 def test_images_of_one_patient_are_looked_at_once():
     images, y, a = small_images(200, seed=1)
     groups = np.arange(200) // 4 % 25 + 100 * (a == "M") + 1000 * y  # 100 patients, two images each

@@ -182,7 +182,7 @@ def unfairness_tests(data: AuditData, permuted: NDArray[np.int64], level: float)
             for p in parts
         ]
         gaps[Key("fairness", "AUC gap")] = r.gap(np.concatenate(aucs, axis=1).T)
-    return max_t(gaps, level)  # type: ignore[arg-type, return-value]
+    return max_t(gaps, level)
 
 
 def _rows(boot: Floats, data: AuditData) -> Iterator[Floats]:

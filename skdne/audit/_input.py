@@ -12,7 +12,7 @@ from sklearn.utils import column_or_1d
 from sklearn.utils.validation import _num_samples
 
 from skdne import diagnostics
-from skdne.attribute import MAX_CLASSES, encode_labels
+from skdne.attribute import MAX_CLASSES, cell_index, encode_labels
 
 Codes = NDArray[np.int64]
 
@@ -136,7 +136,7 @@ def check_audit_data(
             "the baseline must be given as the predictions are: as scores or as labels, and with a "
             f"threshold or without; got {sorted(before.labels)} beside {sorted(found.labels)}."
         )
-    cells = y * len(group_names) + a[rows]
+    cells = cell_index(a[rows], y)
     names = [f"y={c}, {g}" for c in classes for g in group_names]
     small = diagnostics.small_cells(cells, names)
     if small:

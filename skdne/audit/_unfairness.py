@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Hashable, Mapping
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+K = TypeVar("K", bound=Hashable)  # what names a gap
 
 
 class Test(NamedTuple):
@@ -18,7 +20,7 @@ class Test(NamedTuple):
     flagged: bool
 
 
-def max_t(gaps: dict[str, Floats], level: float) -> dict[str, Test]:
+def max_t(gaps: Mapping[K, Floats], level: float) -> dict[K, Test]:
     """Test all gaps at once, by the largest of them.
 
     Each gap is standardised by its mean and standard deviation over the permutations; its p-value
@@ -27,14 +29,14 @@ def max_t(gaps: dict[str, Floats], level: float) -> dict[str, Test]:
 
     Parameters
     ----------
-    gaps : dict of str to ndarray of shape (1 + B,)
+    gaps : mapping to ndarray of shape (1 + B,)
         Entry 0 as observed, the others with the attribute permuted. Gaps without a value are left
         out of the family, and of the result.
     level : float
 
     Returns
     -------
-    dict of str to Test
+    dict to Test, with the same keys
 
     References
     ----------

@@ -10,7 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_y, _num_samples
 
 from skdne import diagnostics
-from skdne.attribute import encode_labels
+from skdne.attribute import cell_index, encode_labels, missing_attribute
 
 
 def encode_target(y: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -88,13 +88,7 @@ def check_groups(sensitive_features: Any, y: Any, n: int, *, within_y: bool = Tr
         Of rows that are left out, and of groups of fewer than 10.
     """
     if sensitive_features is None:
-        raise ValueError(
-            "sensitive_features is missing: pass fit(Z, y, sensitive_features=a). In a Pipeline or "
-            "a search, switch on metadata routing first "
-            "(sklearn.set_config(enable_metadata_routing=True)) and pass sensitive_features=a to "
-            "its fit; without routing, Pipeline.fit takes clf__sensitive_features=a (the step's "
-            "name first)."
-        )
+        raise ValueError(missing_attribute("Z", "clf"))
     if (length := _num_samples(sensitive_features)) != n:
         raise ValueError(f"sensitive_features has {length} rows, Z has {n}; they must be as many.")
     codes, classes = encode_labels(sensitive_features, "sensitive_features")
@@ -108,7 +102,7 @@ def check_groups(sensitive_features: Any, y: Any, n: int, *, within_y: bool = Tr
     strata, names = codes[rows], [str(a) for a in classes]
     if within_y:
         y_classes, y_codes = np.unique(np.asarray(y)[rows], return_inverse=True)
-        strata = y_codes * len(classes) + strata
+        strata = cell_index(strata, y_codes)
         names = [f"y={label}, {a}" for label in y_classes for a in classes]
     diagnostics.warn(diagnostics.small_cells(strata, names))
     present, strata = np.unique(strata, return_inverse=True)

@@ -74,6 +74,12 @@ class BlockSearch:
         rows, design = sample
         return scores(self.L.embed(self.grid.noise(erased), rows), design, self.probes)
 
+    def accept(self, erased: np.ndarray, max_area: float) -> bool:
+        """Erase exactly these blocks; none, and False, where they cover too much of the image."""
+        fits = self.grid.area(erased) <= max_area
+        self.erased = erased if fits else np.zeros_like(erased)
+        return fits
+
     def is_readable(self) -> bool:
         """Test on the selection set whether the attribute can be read beside what is erased.
 

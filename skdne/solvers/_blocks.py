@@ -11,10 +11,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdne.block_test import PROBES
 from skdne.blocks import FILLS, BlockGrid, default_block_size
+from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder
 from skdne.noise import NoiseSpace
 from skdne.objective import Objective
-from skdne.solvers._base import NoiseSolver
+from skdne.solvers._base import NoiseSolver, OnEpoch, Solution
 from skdne.solvers._block_search import BlockSearch
 
 MAX_MORE = 3  # times that more is erased around, or beside, the blocks that were found
@@ -66,9 +67,19 @@ class BlockSolver(NoiseSolver):
         """Form of the noise: one plane, shared by the channels."""
         return NoiseSpace(image_shape)
 
-    def search(self, objective: Objective, seed: int) -> BlockSearch:
-        """Start with nothing erased."""
-        return BlockSearch(
+    def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
+        """Do one thing after another; yield a figure of each, leave in ``stop`` why it ended."""
+        raise NotImplementedError
+
+    def minimize(self, objective: Objective, seed: int, on_epoch: OnEpoch) -> Solution:
+        """Find blocks and erase them.
+
+        Returns
+        -------
+        Solution
+            The loss curve holds what ``epochs`` yields.
+        """
+        search = BlockSearch(
             objective,
             self.grid(objective.space.image_shape, objective.encoder),
             n_images=self.n_images,
@@ -77,6 +88,17 @@ class BlockSolver(NoiseSolver):
             probes=tuple(self.probes),
             rng=np.random.default_rng(seed),
         )
+        curve: list[float] = []
+        stop: list[str] = []
+        try:
+            for figure in self.epochs(search, seed, stop):
+                curve.append(figure)
+                if on_epoch(search.grid.noise(search.erased), curve):
+                    stop.append("callback")
+                    break
+        except BudgetExhaustedError:
+            stop.append("max_queries")
+        return Solution(search.grid.noise(search.erased), curve, stop[0], search.table())
 
     def erase_what_is_left(self, search: BlockSearch, stop: list[str]) -> Iterator[float]:
         """While the attribute is read on the selection set, erase more; restore all if in vain.

@@ -8,10 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from skdne.block_test import adjusted_p_values
-from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder
-from skdne.objective import Objective
-from skdne.solvers._base import OnEpoch, Solution
 from skdne.solvers._block_search import BlockSearch
 from skdne.solvers._blocks import MAX_MORE, BlockSolver
 
@@ -110,44 +107,18 @@ class BlockErasure(BlockSolver):
         """Images that are sent to look at each block once."""
         return len(self.grid(image_shape, encoder)) * self.queries_per_epoch(n_images)
 
-    def minimize(self, objective: Objective, seed: int, on_epoch: OnEpoch) -> Solution:
-        """Find and erase the blocks.
+    def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
+        """Look at each block, then test what is left.
 
-        Returns
-        -------
-        Solution
-            The loss curve holds the AUC of the best probe: for each block shown alone, then for
-            each test of what is left.
+        Yields the AUC of the best probe: for each block shown alone, then for each of those tests.
         """
-        search = self.search(objective, seed)
-        curve: list[float] = []
-        stop: list[str] = []
-        try:
-            for auc in self._epochs(search, stop):
-                curve.append(auc)
-                if on_epoch(search.grid.noise(search.erased), curve):
-                    stop.append("callback")
-                    if len(curve) < len(search.grid):  # by what was seen so far
-                        self._erase_telling(search)
-                    break
-        except BudgetExhaustedError:
-            stop.append("max_queries")
-        return Solution(search.grid.noise(search.erased), curve, stop[0], search.table())
-
-    def _epochs(self, search: BlockSearch, stop: list[str]) -> Iterator[float]:
-        """Both parts; yields an AUC after each test, and leaves in ``stop`` why it ended."""
+        fits = True
         for block, alone in enumerate(np.eye(len(search.grid), dtype=bool)):
             search.found[block] = search.scores(~alone, search.few)
+            telling = adjusted_p_values(search.found) <= search.level
+            fits = search.accept(telling, self.max_area)
             yield float(search.found[block, 0])
-        if self._erase_telling(search):
+        if fits:
             yield from self.erase_what_is_left(search, stop)
         else:
             stop.append("max_area")
-
-    def _erase_telling(self, search: BlockSearch) -> bool:
-        """Erase the blocks that tell the attribute alone; False, and none, where they are many."""
-        telling = adjusted_p_values(search.found) <= search.level
-        if search.grid.area(telling) > self.max_area:
-            return False
-        search.erased = telling
-        return True

@@ -12,11 +12,10 @@ from sklearn.utils._param_validation import Interval
 
 from skdne.attribute import cell_index
 from skdne.blocks import BlockGrid
-from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder, TorchBackend
 from skdne.mmd import group_discrepancy
 from skdne.objective import Objective
-from skdne.solvers._base import NoiseSolver, OnEpoch, Solution
+from skdne.solvers._base import NoiseSolver
 from skdne.solvers._block_search import BlockSearch
 from skdne.solvers._blocks import MAX_MORE, BlockSolver
 
@@ -119,38 +118,19 @@ class GatedErasure(BlockSolver):
         return self.max_iter + MAX_MORE + 1
 
     def queries_per_epoch(self, n_images: int) -> int:
-        """Images of one step."""
-        return min(self.batch_size, n_images)
+        """Images of one step; where there are fewer, some count more than once."""
+        return self.batch_size
 
-    def minimize(self, objective: Objective, seed: int, on_epoch: OnEpoch) -> Solution:
-        """Learn the gates, round them, restore what tells nothing.
+    def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
+        """Learn the gates, restore what tells nothing, test what is left.
 
-        Returns
-        -------
-        Solution
-            The loss curve holds what is minimised for each step, then the AUC of the best probe
-            for each test of what is left.
+        Yields what is minimised for each step, then the AUC of the best probe for each test.
         """
-        search = self.search(objective, seed)
-        curve: list[float] = []
-        stop: list[str] = []
-        try:
-            for value in self._epochs(search, seed, stop):
-                curve.append(value)
-                if on_epoch(search.grid.noise(search.erased), curve):
-                    stop.append("callback")
-                    break
-        except BudgetExhaustedError:
-            stop.append("max_queries")
-        return Solution(search.grid.noise(search.erased), curve, stop[0], search.table())
-
-    def _epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
-        """The steps, then the tests of what is left; leaves in ``stop`` why they ended."""
+        fits = False
         for loss, gates in self._steps(search.L, search.grid, seed):
-            search.erased = gates.numpy().ravel() > 0.5
+            fits = search.accept(gates.numpy().ravel() > 0.5, self.max_area)
             yield loss
-        if search.grid.area(search.erased) > self.max_area:
-            search.erased[:] = False
+        if not fits:
             stop.append("max_area")
             return
         order = gates.numpy().ravel().argsort(kind="stable")
