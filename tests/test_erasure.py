@@ -1,5 +1,7 @@
 """The solvers that erase blocks: what they find, what it costs, and when they leave it."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ from skdne import (
 )
 from skdne.blocks import BlockGrid
 from skdne.mmd import group_discrepancy
+from skdne.solvers._block_search import draw_balanced
 from skdne.solvers._gates import spread
 
 pytestmark = pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
@@ -207,17 +210,33 @@ def test_gates_that_are_interrupted_do_not_black_out_the_image():
     assert not spent.noise_.any()
 
 
+class Rows:
+    """As much of an Objective as drawing needs."""
+
+    def __init__(self, codes, groups):
+        self.codes, self.groups, self.strata = codes, groups, None
+
+    def __len__(self):
+        return len(self.codes)
+
+
 def test_images_of_one_patient_are_looked_at_once():
-    images, y, a = small_images(200, seed=1)
-    groups = np.arange(200) // 4 % 25 + 100 * (a == "M") + 1000 * y  # 100 patients, two images each
-    dne = fit(BlockErasure(block_size=4, n_images=160), images, y, a)
-    several = DebiasedNoiseTransformer(
-        small_encoder(),
-        solver=BlockErasure(block_size=4, n_images=160),
-        leakage=False,
-        random_state=0,
-    ).fit(images, y, sensitive_features=a, groups=groups)
-    assert several.n_queries_ < dne.n_queries_
+    codes, groups = np.arange(60) % 2, np.arange(60) // 6 * 2 + np.arange(60) % 2
+    rows = draw_balanced(Rows(codes, groups), 40, np.random.default_rng(0))
+    np.testing.assert_array_equal(np.sort(groups[rows]), np.arange(20))
+    assert codes[rows].sum() == 10
+    assert len(draw_balanced(Rows(codes, None), 40, np.random.default_rng(0))) == 40
+
+
+def test_warnings_of_other_solvers_are_not_given():
+    """g takes no part, and erased blocks are meant to be large."""
+    images, y, a = small_images(400, seed=1)
+    for labels in (a, np.random.default_rng(0).permutation(a)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fit(SMALL, images, y, labels, leakage=True)
+        texts = [str(w.message) for w in caught]
+        assert not [text for text in texts if "classifier" in text or "noise is large" in text]
 
 
 @pytest.mark.parametrize(
