@@ -23,11 +23,8 @@ import numpy as np
 import pandas as pd
 import timm
 import torch
+from _figures import head_figures, mean_and_interval
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, roc_auc_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.class_weight import compute_sample_weight
 
 from skdne import (
@@ -42,7 +39,6 @@ from skdne import (
 from skdne.datasets import make_biased_images
 from skdne.embedding_eraser import EmbeddingEraser
 from skdne.leakage import conditional_auc, fit_scores, probes
-from skdne.metrics import equal_opportunity_difference
 
 CUES = ("patch", "off-grid", "corner", "band", "two", "joint")
 PROBES = ("linear", "rbf", "mlp")
@@ -101,17 +97,7 @@ def edits(encoder, data, seed, solvers, block_size):
 def measure(Z_train, Z_test, data, sample_weight=None):
     """Accuracy, AUC and EO of a head on biased images; leakage to probes on edited ones."""
     y, a = data["test"].target, data["test"].sensitive_features.to_numpy(str)
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-    head.fit(Z_train, data["train"].target, logisticregression__sample_weight=sample_weight)
-    predicted = head.predict(Z_test)
-    row = {
-        "accuracy": accuracy_score(y, predicted),
-        "disease_auc": roc_auc_score(y, head.decision_function(Z_test)),
-    }
-    for name, positive in (("eo_p", 1), ("eo_n", 0)):
-        row[name] = equal_opportunity_difference(
-            y, predicted, sensitive_features=a, positive_label=positive
-        )
+    row = head_figures(Z_train, data["train"].target, Z_test, y, a, sample_weight)
     codes, ones = (a == "M").astype(int), np.ones(len(a))
     train, test = np.arange(N_PROBE), np.arange(N_PROBE, len(a))
     for name, probe in probes(0).items():
@@ -150,13 +136,9 @@ def table(files):
     found = pd.concat([pd.read_csv(file) for file in files])
     columns = ["accuracy", "disease_auc", "eo_p", "eo_n", *PROBES]
 
-    def cell(values):
-        half = stats.t.ppf(0.975, max(len(values) - 1, 1)) * values.sem() if len(values) > 1 else 0
-        return f"{values.mean():.3f} ±{half:.3f}"
-
     for (encoder, cue), part in found.groupby(["encoder", "cue"], sort=False):
         print(f"\n{encoder}, cue {cue!r}, {part['seed'].nunique()} seeds")
-        shown = part.groupby("arm", sort=False)[columns].agg(cell)
+        shown = part.groupby("arm", sort=False)[columns].agg(mean_and_interval)
         extra = part.groupby("arm", sort=False)[["erased", "queries", "seconds"]].mean().round(0)
         print(shown.join(extra).to_string())
 

@@ -15,19 +15,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _figures import head_figures, mean_and_interval
 from PIL import Image
-from scipy import stats
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from skdne import DebiasedNoiseTransformer, DebiasingWarning
 from skdne.datasets import plant_opacity, plant_stamp
 from skdne.embedding_eraser import EmbeddingEraser
 from skdne.leakage import conditional_auc, fit_scores, probes
-from skdne.metrics import equal_opportunity_difference
 
 SIDE = 128
 
@@ -55,16 +50,7 @@ def plant(images, correlation, seed):
 
 def measure(Z_train, y_train, Z, y, a):
     """Figures of a disease head, and of probes of the attribute in five folds."""
-    head = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(Z_train, y_train)
-    predicted = head.predict(Z)
-    row = {
-        "accuracy": accuracy_score(y, predicted),
-        "disease_auc": roc_auc_score(y, head.decision_function(Z)),
-    }
-    for name, k in (("eo_p", 1), ("eo_n", 0)):
-        row[name] = equal_opportunity_difference(
-            y, predicted, sensitive_features=a, positive_label=k
-        )
+    row = head_figures(Z_train, y_train, Z, y, a)
     codes, ones = (a == "B").astype(int), np.ones(len(a))
     folds = list(StratifiedKFold(5, shuffle=True, random_state=0).split(Z, 2 * y + codes))
     for name, probe in probes(0).items():
@@ -114,12 +100,8 @@ def main():
         print(found[-1].round(3).to_string(index=False, header=seed == 0), flush=True)
     found = pd.concat(found)
 
-    def cell(values):
-        half = stats.t.ppf(0.975, max(len(values) - 1, 1)) * values.sem() if len(values) > 1 else 0
-        return f"{values.mean():.3f} ±{half:.3f}"
-
     print(f"\n{len(images)} images, mean over {args.seeds} splits and 95% t-interval")
-    print(found.drop(columns="seed").groupby("arm", sort=False).agg(cell).to_string())
+    print(found.drop(columns="seed").groupby("arm", sort=False).agg(mean_and_interval).to_string())
 
 
 if __name__ == "__main__":
