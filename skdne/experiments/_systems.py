@@ -69,8 +69,7 @@ class System:
     edit : callable
         From a Setting the embeddings (:class:`Edited`).
     head : callable or None
-        From a recipe, a seed and the number of training images the classifier; None takes the
-        plain head of the recipe.
+        From a recipe and a Setting the classifier; None takes the plain head of the recipe.
     heads : tuple of str
         The recipes there are.
     on_images : bool
@@ -82,7 +81,7 @@ class System:
     """
 
     edit: Callable[[Setting], Edited]
-    head: Callable[[str, int, int], Any] | None = None
+    head: Callable[[str, Setting], Any] | None = None
     heads: tuple[str, ...] = HEADS
     on_images: bool = False
     needs_attribute: bool = False
@@ -96,20 +95,26 @@ def recipe_of(name: str, n: int) -> dict[str, Any]:
     return {"max_iter": max(50, round(50 * N_PAPERS / n))}
 
 
-def plain_head(recipe: str, seed: int, n: int) -> Any:
+def plain_head(recipe: str, s: Setting) -> Any:
     """The head of a recipe; "converged" expects standardised embeddings."""
     if recipe == "papers":
-        return LinearHeadClassifier(random_state=seed, **recipe_of(recipe, n))
+        return LinearHeadClassifier(random_state=s.seed, **recipe_of(recipe, len(s.train.y)))
     return LogisticRegression(max_iter=2000)
 
 
-def trained_by(kind: type, **parameters: Any) -> Callable[[str, int, int], Any]:
+def trained_by(kind: type, **parameters: Any) -> Callable[[str, Setting], Any]:
     """A head with a way of training of its own."""
 
-    def head(recipe: str, seed: int, n: int) -> Any:
-        return kind(random_state=seed, **parameters, **recipe_of(recipe, n))
+    def head(recipe: str, s: Setting) -> Any:
+        return kind(random_state=s.seed, **parameters, **recipe_of(recipe, len(s.train.y)))
 
     return head
+
+
+def bias_adv(recipe: str, s: Setting) -> BiasAdvClassifier:
+    """BiasAdv by the papers' recipe; on images, through the encoder of the others."""
+    steps = recipe_of(recipe, len(s.train.y))
+    return BiasAdvClassifier(s.encoder, random_state=s.seed, **steps)
 
 
 def clean(s: Setting) -> Edited:
@@ -181,7 +186,7 @@ SYSTEMS = {
     "Batch Sampling (y, a)": System(clean, trained_by(BatchSamplingClassifier, strata="ya")),
     "BiasAdv": System(
         images,
-        lambda recipe, seed, n: BiasAdvClassifier(random_state=seed),
+        bias_adv,
         heads=("papers",),
         on_images=True,
         in_papers="BiasAdv",
@@ -189,23 +194,19 @@ SYSTEMS = {
     "DNE, Adam": System(noise(solver=ADAM, reg_lambda=LAMBDA), in_papers="DNE"),
     "DNE, GeZO": System(noise(solver=GEZO, reg_lambda=LAMBDA), in_papers="DNE-GeZO"),
     "DNE, erasure (default)": System(noise()),
-    "reweighing": System(
-        clean, lambda recipe, seed, n: ReweighedClassifier(plain_head(recipe, seed, n))
-    ),
+    "reweighing": System(clean, lambda recipe, s: ReweighedClassifier(plain_head(recipe, s))),
     "LEACE": System(erased(EmbeddingEraser)),
     "PLS 8 + LEACE": System(erased(lambda: EmbeddingEraser(n_components=8))),
     "exponentiated gradient": System(
         clean,
-        lambda recipe, seed, n: ExponentiatedGradientClassifier(
-            plain_head(recipe, seed, n), random_state=seed
+        lambda recipe, s: ExponentiatedGradientClassifier(
+            plain_head(recipe, s), random_state=s.seed
         ),
         heads=("converged",),
     ),
     "threshold optimizer *": System(
         clean,
-        lambda recipe, seed, n: ThresholdOptimizerClassifier(
-            plain_head(recipe, seed, n), random_state=seed
-        ),
+        lambda recipe, s: ThresholdOptimizerClassifier(plain_head(recipe, s), random_state=s.seed),
         needs_attribute=True,
     ),
     "correlation remover *": System(correlation_removed, needs_attribute=True),
@@ -218,7 +219,7 @@ def predict(system: System, edited: Edited, s: Setting, recipe: str) -> tuple[An
     if recipe == "converged" and not system.on_images:
         scaler = StandardScaler().fit(Z_train)
         Z_train, Z_test = scaler.transform(Z_train), scaler.transform(Z_test)
-    head = (system.head or plain_head)(recipe, s.seed, len(s.train.y))
+    head = (system.head or plain_head)(recipe, s)
     at_fit = {"sensitive_features": s.train.a} if _asks(head, "fit") else {}
     head.fit(Z_train, s.train.y, **at_fit)
     at_test = {"sensitive_features": s.test.a} if _asks(head, "predict") else {}
