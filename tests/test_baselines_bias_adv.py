@@ -19,17 +19,17 @@ from skdne.baselines._adversarial import (
 
 
 def heads(seed=0):
-    """f and g on images of 4 x 4, nonlinear, in float64."""
+    """Both heads on images of 4 x 4, nonlinear, in float64."""
     rng = torch.Generator().manual_seed(seed)
     W, *V = (torch.randn(s, generator=rng, dtype=torch.float64) for s in ((16, 6), (6, 3), (6, 3)))
-    return [lambda x, v=v: torch.tanh(x.flatten(1) @ W) @ v for v in V]
+    return lambda x: tuple(torch.tanh(x.flatten(1) @ W) @ v for v in V)
 
 
-def value(x, y, f, g, reg_lambda):
+def value(x, y, both, reg_lambda):
     """CE(g) - lambda CE(f), written out in numpy."""
     total = 0.0
-    for h, factor in ((g, 1.0), (f, -reg_lambda)):
-        logits = h(torch.from_numpy(x)).numpy()
+    f, g = both(torch.from_numpy(x))
+    for logits, factor in ((g.numpy(), 1.0), (f.numpy(), -reg_lambda)):
         log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
         total -= factor * log_p[np.arange(len(y)), y].sum()
     return total
@@ -37,13 +37,13 @@ def value(x, y, f, g, reg_lambda):
 
 def test_attack_gradient_is_that_of_finite_differences():
     x, y = np.random.default_rng(0).random((2, 1, 4, 4)), np.array([0, 2])
-    f, g = heads()
-    gradient = attack_gradient(torch.from_numpy(x), torch.from_numpy(y), f, g, 0.5).numpy()
+    both = heads()
+    gradient = attack_gradient(torch.from_numpy(x), torch.from_numpy(y), both, 0.5).numpy()
     for i in np.ndindex(x.shape):
         above, below = x.copy(), x.copy()
         above[i] += 1e-6
         below[i] -= 1e-6
-        slope = (value(above, y, f, g, 0.5) - value(below, y, f, g, 0.5)) / 2e-6
+        slope = (value(above, y, both, 0.5) - value(below, y, both, 0.5)) / 2e-6
         assert gradient[i] == pytest.approx(slope, abs=1e-6)
 
 
@@ -57,7 +57,7 @@ def test_attack_gradient_is_that_of_finite_differences():
 def test_attack_stays_within_eps_and_within_the_pixels(seed, eps, n_steps, reg_lambda):
     rng = np.random.default_rng(seed)
     x, y = torch.from_numpy(rng.random((3, 1, 4, 4))), torch.from_numpy(rng.integers(0, 3, 3))
-    found = adversarial_images(x, y, *heads(), eps=eps, n_steps=n_steps, reg_lambda=reg_lambda)
+    found = adversarial_images(x, y, heads(), eps=eps, n_steps=n_steps, reg_lambda=reg_lambda)
     assert float((found - x).abs().max()) <= eps + 1e-12
     assert 0 <= float(found.min()) <= float(found.max()) <= 1
 
@@ -65,15 +65,15 @@ def test_attack_stays_within_eps_and_within_the_pixels(seed, eps, n_steps, reg_l
 def test_attack_misleads_the_biased_head_and_reaches_the_bound():
     rng = np.random.default_rng(0)
     x, y = rng.random((20, 1, 4, 4)), rng.integers(0, 3, 20)
-    f, g = heads()
+    both = heads()
     options = {"eps": 0.1, "n_steps": 5, "reg_lambda": 0.5}
-    found = adversarial_images(torch.from_numpy(x), torch.from_numpy(y), f, g, **options).numpy()
-    assert value(found, y, f, g, 0.5) > value(x, y, f, g, 0.5) + 5
+    found = adversarial_images(torch.from_numpy(x), torch.from_numpy(y), both, **options).numpy()
+    assert value(found, y, both, 0.5) > value(x, y, both, 0.5) + 5
     assert np.abs(found - x).max() == pytest.approx(0.1)
     one = adversarial_images(
-        torch.from_numpy(x), torch.from_numpy(y), f, g, eps=0.1, n_steps=1, reg_lambda=0.5
+        torch.from_numpy(x), torch.from_numpy(y), both, eps=0.1, n_steps=1, reg_lambda=0.5
     ).numpy()
-    sign = attack_gradient(torch.from_numpy(x), torch.from_numpy(y), f, g, 0.5).sign().numpy()
+    sign = attack_gradient(torch.from_numpy(x), torch.from_numpy(y), both, 0.5).sign().numpy()
     np.testing.assert_allclose(one, np.clip(x + 0.1 * sign, 0, 1))
 
 

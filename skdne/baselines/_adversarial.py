@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch.nn.functional import cross_entropy
 
-Function = Callable[[torch.Tensor], torch.Tensor]
+Heads = Callable[[torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
 def generalized_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, q: float) -> torch.Tensor:
@@ -21,23 +21,24 @@ def generalized_cross_entropy(logits: torch.Tensor, labels: torch.Tensor, q: flo
 
 
 def attack_gradient(
-    x: torch.Tensor, labels: torch.Tensor, f: Function, g: Function, reg_lambda: float
+    x: torch.Tensor, labels: torch.Tensor, heads: Heads, reg_lambda: float
 ) -> torch.Tensor:
     """Gradient in x of ``CE(g(x), y) - reg_lambda CE(f(x), y)``, summed over images.
 
-    ``f`` and ``g`` map images to the logits of the head that is wanted, and of the biased one.
+    ``heads`` maps images to the logits of f, the head that is wanted, and of g, the biased one: in
+    one pass through the encoder that they share.
     """
     x = x.detach().requires_grad_(True)
-    value = cross_entropy(g(x), labels, reduction="sum")
-    value = value - reg_lambda * cross_entropy(f(x), labels, reduction="sum")
+    f, g = heads(x)
+    value = cross_entropy(g, labels, reduction="sum")
+    value = value - reg_lambda * cross_entropy(f, labels, reduction="sum")
     return torch.autograd.grad(value, x)[0]
 
 
 def adversarial_images(
     x: torch.Tensor,
     labels: torch.Tensor,
-    f: Function,
-    g: Function,
+    heads: Heads,
     *,
     eps: float,
     n_steps: int,
@@ -51,7 +52,7 @@ def adversarial_images(
     high = torch.minimum(x + eps, x.clamp(min=1))
     adversarial = x
     for _ in range(n_steps):
-        gradient = attack_gradient(adversarial, labels, f, g, reg_lambda)
+        gradient = attack_gradient(adversarial, labels, heads, reg_lambda)
         adversarial = adversarial + 2.5 * eps / n_steps * gradient.sign()
         adversarial = torch.minimum(torch.maximum(adversarial, low), high)
     return adversarial

@@ -19,7 +19,7 @@ from sklearn.utils.validation import (
 from torch.nn.functional import cross_entropy
 
 from skdne.attribute_classifier import torch_head_of_scaler
-from skdne.baselines._adversarial import Function, adversarial_images, generalized_cross_entropy
+from skdne.baselines._adversarial import adversarial_images, generalized_cross_entropy
 from skdne.baselines._cells import encode_target
 from skdne.baselines._linear_head import RECIPE_CONSTRAINTS, as_linear, probabilities
 from skdne.baselines._training import adamw, new_head, shuffled_batches, train
@@ -185,8 +185,9 @@ class BiasAdvClassifier(ClassifierMixin, BaseEstimator):
         size = clean.shape[1], len(self.classes_), self.init_std
         f, g = (new_head(*size, int(seed)) for seed in seeds[:2])
 
-        def through(head: torch.nn.Linear) -> Function:
-            return lambda x: head(scale(encoder.forward(x)).cpu().double())
+        def heads(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            z = scale(encoder.forward(x)).cpu().double()
+            return f(z), g(z)
 
         def embed_adversarial(rows: np.ndarray) -> torch.Tensor:
             found = []
@@ -195,8 +196,7 @@ class BiasAdvClassifier(ClassifierMixin, BaseEstimator):
                 adversarial = adversarial_images(
                     x,
                     labels[part],
-                    through(f),
-                    through(g),
+                    heads,
                     eps=self.eps,
                     n_steps=self.n_steps,
                     reg_lambda=self.reg_lambda,
