@@ -1,6 +1,9 @@
 # make demo   learn a noise on synthetic images, print the table, write pictures to demo_output/
 # make test   lint, types and tests
-# Both set up .venv first; a second call finds it ready.
+# make docs   this package's site, in docs/_build/html; the examples run, in minutes
+# Each sets up .venv first; a second call finds it ready.
+# make serve-binary   a real Triton server of embeddings on 127.0.0.1:8000, in .venv-triton;
+#                     ARGS="--help" shows its options
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +11,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 IMAGES ?=
 
-.PHONY: demo test lint clean
+# Triton needs numpy < 2, so an environment of its own, and embeds the system's libpython, so the
+# system's Python: another one of the same version (of pyenv, say) fails at its standard library.
+TRITON_VENV := .venv-triton
+TRITON_PYTHON ?= /usr/bin/python3
+ARGS ?=
+
+.PHONY: demo test lint docs serve-binary clean
 
 demo: $(READY)
 	$(BIN)/python examples/plot_quickstart.py $(if $(IMAGES),--images "$(IMAGES)")
@@ -22,6 +31,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "skdne needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -29,5 +41,14 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
+serve-binary: $(TRITON_VENV)/.ready
+	$(TRITON_VENV)/bin/python tools/serve_binary_v2.py $(ARGS)
+
+$(TRITON_VENV)/.ready:
+	$(TRITON_PYTHON) -m venv $(TRITON_VENV)
+	$(TRITON_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		nvidia-pytriton==0.7.0 numpy==1.26.4
+	@touch $@
+
 clean:
-	rm -rf $(VENV) demo_output
+	rm -rf $(VENV) $(TRITON_VENV) demo_output docs/_build docs/gallery docs/generated

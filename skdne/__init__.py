@@ -2,17 +2,22 @@
 
 from importlib.metadata import version
 
+from skdne.budget import BudgetExhaustedError
+from skdne.canary import EncoderChangedError
 from skdne.diagnostics import DebiasingWarning
 from skdne.display import NoiseDisplay
 from skdne.embedding_eraser import EmbeddingEraser
 from skdne.encoders import (
     CallableEncoder,
     Encoder,
+    HTTPEncoder,
     TimmEncoder,
     TorchEncoder,
     bundled_encoder,
 )
 from skdne.images import PixelRangeWarning
+from skdne.query_estimate import QueryEstimate
+from skdne.query_progress import QueryProgress
 from skdne.solvers import SPSA, Adam, BlockErasure, GatedErasure, GeZO, NoiseSolver
 from skdne.transformer import DebiasedNoiseTransformer
 
@@ -22,16 +27,21 @@ __all__ = [
     "SPSA",
     "Adam",
     "BlockErasure",
+    "BudgetExhaustedError",
     "CallableEncoder",
     "DebiasedNoiseTransformer",
     "DebiasingWarning",
     "EmbeddingEraser",
     "Encoder",
+    "EncoderChangedError",
     "GatedErasure",
     "GeZO",
+    "HTTPEncoder",
     "NoiseDisplay",
     "NoiseSolver",
     "PixelRangeWarning",
+    "QueryEstimate",
+    "QueryProgress",
     "TimmEncoder",
     "TorchEncoder",
     "bundled_encoder",

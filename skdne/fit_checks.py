@@ -11,6 +11,7 @@ from skdne.attribute_classifier import is_differentiable, is_fitted
 from skdne.encoders import Encoder, TorchBackend
 from skdne.images import Images
 from skdne.noise import StoredNoise
+from skdne.query_estimate import QueryEstimate
 from skdne.solvers import NoiseSolver
 
 
@@ -78,7 +79,7 @@ def check_gradient(solver: NoiseSolver | None, encoder: Encoder, images: Images)
         )
 
 
-def check_budget(max_queries: int | None, n: int, n_least: int, solver: NoiseSolver | None) -> None:
+def check_budget(max_queries: int | None, plan: QueryEstimate) -> None:
     """Refuse a budget that cannot pay for g, the least a solver needs, and the final measurements.
 
     Raises
@@ -86,15 +87,11 @@ def check_budget(max_queries: int | None, n: int, n_least: int, solver: NoiseSol
     ValueError
         Before anything is sent; the message holds the plan.
     """
-    n_final = n if solver else 0
-    least = n + n_final + n_least
-    if max_queries is None or max_queries >= least:
+    if max_queries is None or max_queries >= plan.minimum:
         return
     raise ValueError(
-        f"max_queries={max_queries} cannot pay for this fit: {n} images for the attribute "
-        f"classifier, {n_final} for the final measurements, and {n_least} at least for the noise "
-        f"fit (solver {type(solver).__name__}). Raise it to {least} at least, give fewer images, "
-        "or a cheaper solver."
+        f"max_queries={max_queries} cannot pay for this fit. Raise it to {plan.minimum} at least, "
+        f"give fewer images, or a cheaper solver. The plan:\n{plan}"
     )
 
 

@@ -73,6 +73,7 @@ class StoredNoise:
     clip: bool = False
     fingerprint: str | None = None
     n_features: int | None = None
+    canary: np.ndarray | None = None
 
 
 def save_noise_file(path: str | os.PathLike[str], stored: StoredNoise) -> None:
@@ -92,7 +93,9 @@ def save_noise_file(path: str | os.PathLike[str], stored: StoredNoise) -> None:
     if suffix == ".safetensors":
         meta = {"clip": str(stored.clip), "encoder": stored.fingerprint or ""}
         meta["n_features"] = str(stored.n_features or "")
-        save_file({"noise": np.ascontiguousarray(stored.noise)}, os.fspath(path), metadata=meta)
+        tensors = {"noise": stored.noise, "canary": stored.canary}
+        arrays = {name: np.ascontiguousarray(t) for name, t in tensors.items() if t is not None}
+        save_file(arrays, os.fspath(path), metadata=meta)
     elif suffix == ".pt":
         if stored.clip or stored.noise.ndim != 2:
             reason = "is clipped" if stored.clip else "has one plane for each channel"
@@ -122,6 +125,7 @@ def load_noise_file(path: str | os.PathLike[str]) -> StoredNoise:
                     clip=meta.get("clip") == "True",
                     fingerprint=meta.get("encoder") or None,
                     n_features=int(meta["n_features"]) if meta.get("n_features") else None,
+                    canary=file.get_tensor("canary") if "canary" in file.keys() else None,  # noqa: SIM118
                 )
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -19,6 +19,7 @@ class NoiseFileMixin:
     encoder: Any
     noise_: np.ndarray
     clip_: bool
+    canary_: np.ndarray | None
     _n_features_out: int
 
     def save_noise(self, path: str | os.PathLike[str]) -> None:
@@ -32,7 +33,9 @@ class NoiseFileMixin:
         """
         check_is_fitted(self, "noise_")
         fingerprint = as_encoder(self.encoder).fingerprint
-        stored = StoredNoise(self.noise_, self.clip_, fingerprint, self._n_features_out)
+        stored = StoredNoise(
+            self.noise_, self.clip_, fingerprint, self._n_features_out, self.canary_
+        )
         save_noise_file(path, stored)
 
     @classmethod
@@ -63,6 +66,7 @@ class NoiseFileMixin:
         self.encoder = encoder
         self.noise_ = stored.noise.astype(np.float32)
         self.clip_ = stored.clip
+        self.canary_ = stored.canary
         n_features = stored.n_features
         if n_features is None:  # the authors' file does not say: ask the encoder once
             planes = stored.noise if stored.noise.ndim == 3 else stored.noise[None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,9 @@ import torch
 from skdne import diagnostics
 from skdne.attribute import SensitiveData
 from skdne.attribute_classifier import AttributeClassifier
-from skdne.budget import QueryBudget
+from skdne.budget import BudgetExhaustedError, QueryBudget
+from skdne.canary import Canary
+from skdne.distributed import check_same_fit
 from skdne.encoders import Encoder
 from skdne.findings import measure_findings
 from skdne.fit_checks import check_budget
@@ -22,11 +24,12 @@ from skdne.images import Images
 from skdne.leakage import Auc, conditional_auc, in_sample_auc, measure_leakage
 from skdne.noise import add_noise
 from skdne.objective import Objective, attribute_loss, embed_images
+from skdne.query_estimate import QueryEstimate, plan_queries
 from skdne.solvers import GeZO, NoiseSolver
 from skdne.splits import ThreeSets, three_sets
 from skdne.verdict import Verdict, judge
 
-OnEpoch = Callable[[np.ndarray, list[float], np.ndarray], bool]
+OnEpoch = Callable[[np.ndarray, list[float], np.ndarray, QueryBudget], bool]
 
 
 @dataclasses.dataclass
@@ -46,24 +49,55 @@ class FitResult:
     findings: dict[str, dict[str, Auc]] = dataclasses.field(default_factory=dict)
     verdict: Verdict | None = None
     n_queries: int = 0
+    n_sent: int = 0
+    canary: np.ndarray | None = None
 
 
-def without_attribute(encoder: Encoder, images: Images) -> FitResult:
+def plan_fit(
+    encoder: Encoder,
+    images: Images,
+    data: SensitiveData | None,
+    solver: NoiseSolver | None,
+    leakage: bool,
+    max_queries: int | None,
+    seed: int,
+) -> tuple[ThreeSets | None, QueryEstimate]:
+    """Part the SA images into three sets and count what the fit will send; nothing is sent yet.
+
+    Raises
+    ------
+    ValueError
+        If ``max_queries`` cannot pay for it.
+    """
+    if data is None:
+        sets, plan = None, plan_queries(None, encoder, images.shape, 1)
+    else:
+        sets = three_sets(data.cells, data.codes, data.groups, leakage, seed)
+        sizes = len(data.rows), len(sets.fit), len(sets.select)
+        plan = plan_queries(solver, encoder, images.shape, *sizes)
+    check_budget(max_queries, plan)
+    return sets, plan
+
+
+def without_attribute(encoder: Encoder, images: Images, max_queries: int | None) -> FitResult:
     """Return the result of ``solver=None`` without an attribute; one image tells the width."""
-    n_features = encoder.embed(images.batch(np.arange(1))).shape[1]
-    return FitResult(np.zeros(images.shape[1:], np.float32), n_features, n_queries=1)
+    budget = QueryBudget(max_queries)
+    canary = Canary(encoder, images.shape, budget)
+    n_features = _clean(encoder, images, np.arange(1), canary).shape[1]
+    result = FitResult(np.zeros(images.shape[1:], np.float32), n_features)
+    return _account(result, budget, canary)
 
 
 def fit_noise(
     encoder: Encoder,
     images: Images,
     data: SensitiveData,
+    sets: ThreeSets,
     solver: NoiseSolver | None,
     *,
     objective: str,
     reg_lambda: float,
     attribute_classifier: Any,
-    leakage: bool,
     max_queries: int | None,
     seed: int,
     findings: dict[str, np.ndarray],
@@ -78,18 +112,18 @@ def fit_noise(
     findings : dict of str to ndarray of shape (n,)
         Class indices, -1 where missing.
     on_epoch : callable
-        Gets the noise, the loss curve and the rows of the selection set; True stops the fit.
+        Gets the noise, the loss curve, the rows of the selection set and the budget; True stops the
+        fit.
 
     See :class:`~skdne.DebiasedNoiseTransformer` for the others.
     """
-    sets = three_sets(data.cells, data.codes, data.groups, leakage, seed)
+    check_same_fit(seed, images.shape, data.rows, data.codes)
     diagnostics.warn(diagnostics.small_cells(data.cells, data.cell_names))
     if not len(sets.select):
         diagnostics.warn(diagnostics.no_held_out(data.codes))
-    least = solver.queries_at_least(len(sets.fit), images.shape, encoder) if solver else 0
-    check_budget(max_queries, len(data.rows), least, solver)
     budget = QueryBudget(max_queries)
-    clean = embed_images(encoder, images, None, False, data.rows, budget)
+    canary = Canary(encoder, images.shape, budget)
+    clean = _clean(encoder, images, data.rows, canary)
 
     g = AttributeClassifier(attribute_classifier, data.classes)
     g.fit(clean[sets.fit], data.codes[sets.fit], data.weights[sets.fit])
@@ -104,11 +138,12 @@ def fit_noise(
         attribute_auc=held_out,
         n_features=clean.shape[1],
     )
-    edited = clean
+    edited: np.ndarray | None = clean
     if solver is not None:
         # the noise is fitted on a copy of g, which a solver may re-train; g itself judges it
         def objective_over(rows: np.ndarray, selection: Objective | None = None) -> Objective:
-            return Objective(
+            return _WatchedObjective(
+                canary,
                 encoder,
                 images,
                 data.rows[rows],
@@ -126,13 +161,45 @@ def fit_noise(
             )
 
         L = objective_over(sets.fit, objective_over(sets.select) if len(sets.select) else None)
-        edited = _minimize(result, L, solver, g, clean, data, sets, seed, on_epoch)
+        edited = _minimize(result, L, solver, g, clean, data, sets, seed, canary, on_epoch)
         result.noise_size = noise_size(images, data.rows, result.noise, solver.clip)
         if uses_g:  # erased blocks are meant to be seen
             diagnostics.warn(diagnostics.large_noise(**result.noise_size))
-    if sets.report_folds:
+    if sets.report_folds and edited is not None:
         _report(result, clean, edited, data, sets, findings, solver, seed)
-    result.n_queries = budget.spent
+    return _account(result, budget, canary)
+
+
+class _WatchedObjective(Objective):
+    """An objective that notices a changed model before g stumbles over longer embeddings."""
+
+    def __init__(self, canary: Canary, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.canary = canary
+
+    def embed_each(self, edits: Sequence[tuple[torch.Tensor, np.ndarray]]) -> Iterator[np.ndarray]:
+        for embeddings in super().embed_each(edits):
+            self.canary.check_length(embeddings.shape[1])
+            yield embeddings
+
+
+def _clean(encoder: Encoder, images: Images, rows: np.ndarray, canary: Canary) -> np.ndarray:
+    """phi(x) of these rows, after a first look at the canary."""
+    budget = canary.budget
+    try:
+        canary.check()
+        return embed_images(encoder, images, None, False, rows, budget)
+    except BudgetExhaustedError as error:  # the plan pays for it, if nothing is sent twice
+        raise BudgetExhaustedError(
+            f"max_queries={budget.limit} was used up before the noise fit began, since the service "
+            "failed so often that images had to be sent again. Raise max_queries; with a store on "
+            "the encoder the next fit need not pay for these images once more."
+        ) from error
+
+
+def _account(result: FitResult, budget: QueryBudget, canary: Canary) -> FitResult:
+    result.n_queries, result.n_sent = budget.spent, budget.sent
+    result.canary = canary.reference
     return result
 
 
@@ -181,14 +248,20 @@ def _minimize(
     data: SensitiveData,
     sets: ThreeSets,
     seed: int,
+    canary: Canary,
     on_epoch: OnEpoch,
-) -> np.ndarray:
-    """Run the solver, keep its noise if it is better than none, return phi(x + eps)."""
+) -> np.ndarray | None:
+    """Run the solver, keep its noise if it is better than none, return phi(x + eps).
+
+    None where the service failed so often that the budget ended before all was embedded.
+    """
     budget = L.budget
-    budget.reserve(len(clean))
+    budget.reserve(len(clean) + canary.cost)
 
     def report_epoch(theta: torch.Tensor, loss_curve: list[float]) -> bool:
-        return on_epoch(_image_shaped(L.space.expand(theta)), loss_curve, data.rows[sets.select])
+        canary.check()
+        noise, held_out = _image_shaped(L.space.expand(theta)), data.rows[sets.select]
+        return on_epoch(noise, loss_curve, held_out, budget)
 
     solution = solver.minimize(L, seed, report_epoch)
     budget.release()
@@ -198,9 +271,20 @@ def _minimize(
         diagnostics.warn(diagnostics.budget_spent(budget.limit, len(solution.loss_curve)))
 
     noise = L.space.expand(solution.theta).detach()
-    if not solver.lowers_objective and not noise.any():
-        return clean
-    edited = embed_images(L.encoder, L.images, noise, L.clip, data.rows, budget)
+    if not noise.any() and (not solver.lowers_objective or solution.stop_reason == "max_queries"):
+        return clean  # nothing to pay for
+    try:
+        canary.check()
+        edited = embed_images(L.encoder, L.images, noise, L.clip, data.rows, budget)
+    except BudgetExhaustedError:
+        diagnostics.warn(
+            f"max_queries={budget.limit} was used up before the noise could be judged, since the "
+            "service failed so often that images had to be sent again. The noise is kept as the "
+            "solver left it, leakage_ is empty. With a store on the encoder and a larger "
+            "max_queries the fit goes on from here."
+        )
+        result.noise = _image_shaped(noise)
+        return None
     judge, judged = g, sets.fit
     if solver.refit_every:  # each noise is judged by the g trained on what it leaves, held out
         judge = copy.copy(g)

@@ -13,16 +13,26 @@ lambda         ``reg_lambda``
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
 from skdne.attribute_classifier import AttributeClassifier
 from skdne.budget import QueryBudget
+from skdne.distributed import add_up, my_part
 from skdne.encoders import Encoder, TorchBackend
-from skdne.images import Images
+from skdne.encoders._requests import in_order
+from skdne.images import Images, Rows
 from skdne.noise import NoiseSpace, add_noise
 
 OBJECTIVES = ("cross_entropy", "confusion")
+
+# Batches that are read at once: while the encoder has one, the next is read and decoded. More only
+# take memory and delay the first.
+N_AHEAD = 2
 
 
 def attribute_loss(log_p: torch.Tensor, codes: torch.Tensor, objective: str) -> torch.Tensor:
@@ -112,12 +122,22 @@ class Objective:
 
     def value(self, theta: torch.Tensor, rows: np.ndarray) -> float:
         """L(eps) on ``rows``, from embeddings alone; costs ``len(rows)`` queries."""
+        return self.values([(theta, rows)])[0]
+
+    def values(self, candidates: Sequence[tuple[torch.Tensor, np.ndarray]]) -> list[float]:
+        """L(eps) of several candidates, each on rows of its own; a service gets them together.
+
+        Where the budget cannot pay for all, nothing is sent.
+        """
+        self.budget.require(sum(len(rows) for _, rows in candidates))
         with torch.no_grad():
-            noise = self.space.expand(theta)
-            embeddings = self.embed(noise, rows)
-            return self.value_of_embeddings(
-                self.attribute_classifier, embeddings, self.codes[rows], self.weights[rows], noise
-            )
+            edits = [(self.space.expand(theta), rows) for theta, rows in candidates]
+            return [
+                self.value_of_embeddings(
+                    self.attribute_classifier, Z, self.codes[rows], self.weights[rows], noise
+                )
+                for (noise, rows), Z in zip(edits, self.embed_each(edits), strict=True)
+            ]
 
     def value_of_embeddings(
         self,
@@ -141,30 +161,37 @@ class Objective:
         device = self.encoder.torch_device
         self.budget.spend(len(rows))
         theta = theta.detach().requires_grad_(True)
-        weights = relative(self.weights[rows]).to(device)
-        codes = torch.from_numpy(self.codes[rows]).to(device)
+        theta.grad = torch.zeros_like(theta)
+        mine = my_part(np.arange(len(rows)))
+        self.budget.send(len(mine))
+        weights = relative(self.weights[rows])[mine].to(device)
+        codes = torch.from_numpy(self.codes[rows[mine]]).to(device)
         value = 0.0
         size = self.encoder.batch_size
-        for start in range(0, len(rows), size):  # memory is bounded by the encoder's batch size
+        for start in range(0, len(mine), size):  # memory is bounded by the encoder's batch size
             chunk = slice(start, start + size)
-            batch = torch.from_numpy(self.images.batch(self.image_rows[rows[chunk]])).to(device)
+            stored = self.images.stored(self.image_rows[rows[mine[chunk]]])
+            x = self.encoder.on_device(stored, self.images.shape[0])
             noise = self.space.expand(theta).to(device)
-            embeddings = self.encoder.forward(add_noise(batch, noise, self.clip))
+            embeddings = self.encoder.forward(add_noise(x, noise, self.clip))
             log_p = self.attribute_classifier.log_proba(embeddings)
             loss = attribute_loss(log_p, codes[chunk], self.objective)
             part = (weights[chunk] * loss).sum()
             part.backward()
             value += part.item()
+        value, theta.grad = add_up(value, theta.grad)
         penalty = self._penalty(self.space.expand(theta))
         penalty.backward()
-        assert theta.grad is not None
         return value + penalty.item(), theta.grad
 
     def embed(self, noise: torch.Tensor, rows: np.ndarray) -> np.ndarray:
         """phi(x + eps) of ``rows``, counted."""
-        return embed_images(
-            self.encoder, self.images, noise, self.clip, self.image_rows[rows], self.budget
-        )
+        return next(self.embed_each([(noise, rows)]))
+
+    def embed_each(self, edits: Sequence[tuple[torch.Tensor, np.ndarray]]) -> Iterator[np.ndarray]:
+        """phi(x + eps) for each noise and its rows, in order, counted as each is begun."""
+        edited = [(noise, self.image_rows[rows]) for noise, rows in edits]
+        return embed_edits(self.encoder, self.images, edited, self.clip, self.budget)
 
     def embed_for_gradient(
         self, gates: torch.Tensor, fill: torch.Tensor, rows: np.ndarray
@@ -175,6 +202,7 @@ class Objective:
         """
         assert isinstance(self.encoder, TorchBackend)
         self.budget.spend(len(rows))
+        self.budget.send(len(rows))
         embeddings = []
         for _, batch in self.images.batches(self.encoder.batch_size, self.image_rows[rows]):
             x = torch.from_numpy(batch).to(self.encoder.torch_device)
@@ -206,17 +234,70 @@ def embed_images(
     -------
     ndarray of shape (n_rows, d), float32
     """
-    if budget is not None:
-        budget.spend(len(images) if rows is None else len(rows))
-    embeddings = []
-    for _, batch in images.batches(encoder.batch_size, rows):
-        if noise is not None:
-            batch = add_noise(torch.from_numpy(batch), noise, clip).numpy()
-        embeddings.append(encoder.embed(batch))
-    widths = {e.shape[1] for e in embeddings}
-    if len(widths) > 1:
-        raise ValueError(
-            f"{type(encoder).__name__} returned vectors of different lengths, {sorted(widths)}, "
-            "for images of one run; it must be the same model throughout."
-        )
-    return np.concatenate(embeddings)
+    edit = (noise, np.arange(len(images)) if rows is None else rows)
+    return next(embed_edits(encoder, images, [edit], clip, budget))
+
+
+def embed_edits(
+    encoder: Encoder,
+    images: Images,
+    edits: Sequence[tuple[torch.Tensor | None, np.ndarray]],
+    clip: bool,
+    budget: QueryBudget | None = None,
+) -> Iterator[np.ndarray]:
+    """phi(x + eps) for each of several noises, on rows of its own, as one stream of batches.
+
+    Yields
+    ------
+    ndarray of shape (n_rows, d), float32
+        Of each edit, in order.
+    """
+
+    size = encoder.batch_size
+    parts = (
+        (edit, rows[start : start + size])
+        for edit, (_, rows) in enumerate(edits)
+        for start in range(0, len(rows), size)
+    )
+
+    def read(part: tuple[int, np.ndarray]) -> tuple[int, Rows]:
+        return part[0], images.stored(part[1])
+
+    def batches() -> Generator[Any]:
+        begun = -1
+        for edit, stored in in_order(read, parts, N_AHEAD):
+            noise, rows = edits[edit]
+            if edit > begun and budget is not None:
+                budget.spend(len(rows))
+            begun = edit
+            yield edited(encoder, images, stored, noise, clip)
+
+    with contextlib.closing(batches()) as source:
+        found = encoder.embed_batches(source, budget.send if budget is not None else None)
+        widths: set[int] = set()
+        for _, rows in edits:
+            embeddings = np.empty((len(rows), 0), np.float32)
+            for start in range(0, len(rows), size):
+                batch = next(found)
+                widths.add(batch.shape[1])
+                if len(widths) > 1:
+                    raise ValueError(
+                        f"{type(encoder).__name__} returned vectors of different lengths, "
+                        f"{sorted(widths)}, for images of one run; it must be the same model "
+                        "throughout."
+                    )
+                if not start:  # filled batch by batch: all embeddings are there only once
+                    embeddings = np.empty((len(rows), batch.shape[1]), np.float32)
+                embeddings[start : start + size] = batch
+            yield embeddings
+
+
+def edited(
+    encoder: Encoder, images: Images, stored: Rows, noise: torch.Tensor | None, clip: bool
+) -> Any:
+    """x + eps as ``encoder`` takes it: where nobody looks at the pixels before, on its device."""
+    if isinstance(encoder, TorchBackend) and encoder.takes_tensors:
+        x = encoder.on_device(stored, images.shape[0])
+        return x if noise is None else add_noise(x, noise.to(x.device), clip)
+    batch = images.scaled(stored)
+    return batch if noise is None else add_noise(torch.from_numpy(batch), noise, clip).numpy()

@@ -15,19 +15,23 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skdne.attribute import check_sensitive_data
+from skdne.budget import QueryBudget
+from skdne.canary import Canary
 from skdne.encoders import as_encoder
 from skdne.findings import check_findings
 from skdne.fit_checks import check_gradient, check_solver
 from skdne.image_input import ImageInputMixin
 from skdne.noise import add_noise
 from skdne.noise_files import NoiseFileMixin
-from skdne.noise_fit import FitResult, fit_noise, without_attribute
+from skdne.noise_fit import FitResult, fit_noise, plan_fit, without_attribute
 from skdne.objective import OBJECTIVES, embed_images
+from skdne.query_estimate import QueryEstimateMixin
 from skdne.solvers import as_solver
 
 
 class DebiasedNoiseTransformer(
     NoiseFileMixin,
+    QueryEstimateMixin,
     ImageInputMixin,
     CallbackSupportMixin,
     ClassNamePrefixFeaturesOutMixin,
@@ -65,7 +69,7 @@ class DebiasedNoiseTransformer(
     leakage : bool, default=True
         Measure ``leakage_``; it takes 30% of the SA images away from the fit.
     max_queries : int or None, default=None
-        Most images that fit may send to the encoder, all included.
+        Most images that fit may send to the encoder, all included, also those sent again.
     random_state : int, RandomState instance or None, default=None
         Seeds the splits, the solver and the probes. An int repeats results to the bit on a CPU.
 
@@ -105,8 +109,14 @@ class DebiasedNoiseTransformer(
         Classes of the attribute.
     n_iter_ : int
         Epochs run.
+    query_plan_ : QueryEstimate
+        What fit planned to send, as :meth:`estimate_queries` says it beforehand.
     n_queries_ : int
-        Images sent to the encoder by fit.
+        Images that fit had embedded; a budget that ends a fit ends it at the same number each time.
+    n_sent_ : int
+        Images that fit sent to the encoder: without what its store knew, with what was sent again.
+    canary_ : ndarray of shape (4, d) or None
+        Embeddings of four fixed images, by which a remote encoder is recognised before transform.
     stop_reason_ : str
         Why the noise fit ended: ``"max_iter"``, ``"callback"``, ``"max_queries"``, ``"no solver"``;
         of a solver that erases also ``"converged"``: the attribute is not read on the selection
@@ -206,7 +216,11 @@ class DebiasedNoiseTransformer(
         Raises
         ------
         ValueError
-            For bad input, before the encoder is called.
+            For bad input, or a ``max_queries`` that cannot pay for it, before anything is sent.
+        EncoderChangedError
+            If the model behind a remote encoder changed on the way.
+        BudgetExhaustedError
+            If a service failed so often that ``max_queries`` was used up before the noise fit.
 
         Warns
         -----
@@ -227,31 +241,44 @@ class DebiasedNoiseTransformer(
         check_gradient(solver, encoder, images)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
 
+        sets, self.query_plan_ = plan_fit(
+            encoder, images, data, solver, self.leakage, self.max_queries, seed
+        )
+
         n_epochs = solver.n_epochs(images.shape, encoder) if solver else 0
         context = self._init_callback_context(max_subtasks=n_epochs)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
 
-        def on_epoch(noise: np.ndarray, loss_curve: list[float], held_out: np.ndarray) -> bool:
+        def on_epoch(
+            noise: np.ndarray, loss_curve: list[float], held_out: np.ndarray, budget: QueryBudget
+        ) -> bool:
             assert solver is not None
             return self._call_back(
                 context,
-                {"noise_": noise, "clip_": solver.clip, "loss_curve_": list(loss_curve)},
+                {
+                    "noise_": noise,
+                    "clip_": solver.clip,
+                    "loss_curve_": list(loss_curve),
+                    "n_queries_": budget.spent,
+                    "n_sent_": budget.sent,
+                    "canary_": None,  # it was asked just before
+                },
                 X=lambda: _safe_indexing(X, held_out),  # a stopping rule sees held-out images
                 y=lambda: None if y is None else _safe_indexing(y, held_out),
             )
 
-        if data is None:
-            result = without_attribute(encoder, images)
+        if data is None or sets is None:
+            result = without_attribute(encoder, images, self.max_queries)
         else:
             result = fit_noise(
                 encoder,
                 images.decoded(),
                 data,
+                sets,
                 solver,
                 objective=self.objective,
                 reg_lambda=self.reg_lambda,
                 attribute_classifier=self.attribute_classifier,
-                leakage=self.leakage,
                 max_queries=self.max_queries,
                 seed=seed,
                 findings=labels,
@@ -273,12 +300,20 @@ class DebiasedNoiseTransformer(
         Returns
         -------
         ndarray of shape (n, d), float32
+
+        Raises
+        ------
+        EncoderChangedError
+            If the model behind a remote encoder is not that of the fit: four fixed images are sent
+            first, to tell.
         """
         check_is_fitted(self, "noise_")
         encoder = as_encoder(self.encoder)
         encoder.load()  # some know their input size only then
         images = self._images(X, encoder, reset=False)
         noise = self._noise_planes() if self.noise_.any() else None
+        if self.canary_ is not None:
+            Canary(encoder, images.shape, QueryBudget(), self.canary_).check()
         try:
             return embed_images(encoder, images, noise, self.clip_)
         except ValueError:

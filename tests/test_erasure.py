@@ -162,7 +162,7 @@ def test_a_cue_that_two_places_tell_only_jointly_is_found_by_the_second_part():
 
 def test_budget_is_refused_before_or_ends_the_second_part():
     images, y, a = small_images(400, seed=1)
-    with pytest.raises(ValueError, match=r"max_queries=1000 cannot pay .* 1280 at least"):
+    with pytest.raises(ValueError, match=r"max_queries=1000 cannot pay .* 2080 at least"):
         fit(SMALL, images, y, a, max_queries=1000)
     dne = fit(SMALL, images, y, a, max_queries=400 + 16 * 80 + 400)
     assert dne.stop_reason_ == "max_queries"

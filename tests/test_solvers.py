@@ -5,10 +5,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from test_objective import make_objective
 
 from skdne import SPSA, Adam, GeZO
 from skdne.solvers import as_solver
+from skdne.solvers._spsa import draw_evenly
 
 SOLVERS = [Adam(max_iter=3), GeZO(max_iter=2), SPSA(max_iter=2)]
 SEED = 7
@@ -93,17 +96,50 @@ def test_gezo_with_the_current_point_never_accepts_a_worse_candidate():
 
 def test_spsa_steps_along_its_formula():
     L = make_objective()
-    solver = SPSA(max_iter=1, n_local_iter=1, n_pairs=3, batch_size=10, grid_size=None)
+    solver = SPSA(max_iter=1, n_local_iter=1, n_pairs=3, batch_size=10)
     (step,) = solver.iterate(L, SEED)
-    rows = np.random.default_rng([SEED, 0, 0]).choice(len(L), size=10, replace=False)
     gradient = np.zeros(L.space.shape)
     for j in range(3):
-        u = np.random.default_rng([SEED, 0, 0, j]).standard_normal(L.space.shape, dtype=np.float32)
+        rng = np.random.default_rng([SEED, 0, 0, j])
+        u = rng.standard_normal(L.space.shape, dtype=np.float32)
+        rows = draw_evenly(L, 10, rng)
         up, down = (L.value(torch.from_numpy(sign * 0.05 * u), rows) for sign in (1, -1))
         gradient += (up - down) / (2 * 0.05) * u / 3
-    first_adam_step = -0.03 * gradient / (np.abs(gradient) + 1e-8)  # lr times the sign
+    first_adam_step = -0.1 * gradient / (np.abs(gradient) + 1e-8)  # lr times the sign
     np.testing.assert_allclose(step.theta.numpy(), first_adam_step, rtol=1e-3, atol=1e-5)
     assert L.budget.spent - 60 == solver.queries_per_epoch(len(L)) == 60
+
+
+@given(
+    codes=st.lists(st.integers(0, 2), min_size=1, max_size=30),
+    batch_size=st.integers(1, 40),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_batch_holds_each_class_in_proportion(codes, batch_size, seed):
+    L = _Sized(np.array(codes))
+    rows = draw_evenly(L, batch_size, np.random.default_rng(seed))
+    size = min(batch_size, len(codes))
+    assert len(set(rows)) == len(rows) == size
+    for k in range(3):
+        share = size * np.mean(L.codes == k)
+        assert np.floor(share) <= np.sum(L.codes[rows] == k) <= np.ceil(share)
+
+
+def test_each_row_is_drawn_as_often_as_any_other():
+    L = _Sized(np.array([0, 0, 0, 0, 0, 1, 1]))
+    rng = np.random.default_rng(SEED)
+    counts = np.bincount(np.concatenate([draw_evenly(L, 2, rng) for _ in range(7000)]))
+    np.testing.assert_allclose(counts, 2000, atol=200)  # 5 standard deviations of 38
+
+
+class _Sized:
+    """What drawing a batch needs of an objective."""
+
+    def __init__(self, codes):
+        self.codes = codes
+
+    def __len__(self):
+        return len(self.codes)
 
 
 def test_spsa_estimates_the_gradient():

@@ -7,12 +7,14 @@ from typing import Any
 from skdne.encoders._base import Encoder
 from skdne.encoders._bundled import bundled_encoder
 from skdne.encoders._callable import CallableEncoder
+from skdne.encoders._http import HTTPEncoder
 from skdne.encoders._timm import TimmEncoder
 from skdne.encoders._torch import TorchBackend, TorchEncoder
 
 __all__ = [
     "CallableEncoder",
     "Encoder",
+    "HTTPEncoder",
     "TimmEncoder",
     "TorchBackend",
     "TorchEncoder",
@@ -28,6 +30,10 @@ def as_encoder(encoder: Any) -> Encoder:
     ----------
     encoder : None, str or Encoder
         None is the bundled encoder, a string a timm name.
+
+    Returns
+    -------
+    Encoder
 
     Raises
     ------

@@ -11,17 +11,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
+from collections.abc import Iterable, Iterator
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
+
+from skdne.embedding_store import EmbeddingStore
+from skdne.encoders._requests import OnSend, in_order, through_store
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoder:
     """Base class of the encoders: the fields they share and the checks on what they return.
 
-    Subclasses implement :meth:`_embed` and, if they have gradients, set ``differentiable``.
+    Subclasses implement :meth:`_embed` and, if they have gradients, set ``differentiable``. Those
+    that send images elsewhere implement :meth:`_request`, and say what is sent.
 
     Parameters
     ----------
@@ -36,14 +42,20 @@ class Encoder:
     pixel_range : (float, float) or None, default=None
         Raw pixel values that mean 0 and 1, such as ``(0, 4095)`` for 12-bit data stored in uint16.
         None scales by the data type: uint8 by 255, uint16 by 65535, floats are in [0, 1] already.
+    store : str, PathLike or None, default=None
+        File that keeps embeddings, made if it is not there. An image that was embedded before, by
+        any process that shares the file, is not embedded again: a fit that was killed goes on where
+        it was. The file comes from patients' images; keep it as you keep those.
     """
 
     input_size: tuple[int, int] | None = None
     n_channels: int | None = None
     batch_size: int = 64
     pixel_range: tuple[float, float] | None = None
+    store: str | os.PathLike[str] | None = None
 
     differentiable: ClassVar[bool] = False
+    remote: ClassVar[bool] = False  # a service that can change or fail, and has its price
 
     def __post_init__(self) -> None:
         for name in ("input_size", "pixel_range"):
@@ -69,13 +81,34 @@ class Encoder:
     def load(self) -> None:
         """Load what the encoder needs (weights, say), so that what fails fails before any work."""
 
-    def embed(self, images: np.ndarray) -> np.ndarray:
-        """Embed a batch of images and check what comes back.
+    @property
+    def levels(self) -> int | None:
+        """Steps between black and white of the pixels that are sent; None if they are floats."""
+        return None
+
+    @property
+    def n_in_flight(self) -> int:
+        """Batches that are embedded at once."""
+        return 1
+
+    @property
+    def max_drift(self) -> float:
+        """Relative change of a fixed image's embedding that still passes for the same model."""
+        return 1e-4
+
+    def on_wire(self, images: np.ndarray) -> np.ndarray:
+        """Pixels as the model gets them, from images (b, C, H, W) in units of [0, 1]."""
+        return np.asarray(images, dtype=np.float32)
+
+    def embed(self, images: np.ndarray, on_send: OnSend | None = None) -> np.ndarray:
+        """Embed a batch of images and check what comes back; the store is not asked.
 
         Parameters
         ----------
         images : ndarray of shape (b, C, H, W), float32
             Pixels in units of [0, 1], at most ``batch_size`` of them.
+        on_send : callable or None, default=None
+            See :meth:`embed_batches`.
 
         Returns
         -------
@@ -87,17 +120,58 @@ class Encoder:
             If the encoder returns the wrong number of rows, not one vector per image, or a value
             that is not finite. The message names the rows.
         """
+        return self._checked_request(self.on_wire(images), on_send or _ignore)
+
+    def embed_batches(
+        self, batches: Iterable[np.ndarray], on_send: OnSend | None = None
+    ) -> Iterator[np.ndarray]:
+        """Embed batch after batch: from the store what it knows, several in flight where it pays.
+
+        Parameters
+        ----------
+        batches : iterable of ndarray
+            Each as :meth:`embed` takes it.
+        on_send : callable or None, default=None
+            Gets the number of images before each attempt to have them embedded; what the store
+            knows does not count, what is sent again does.
+
+        Yields
+        ------
+        ndarray of shape (b, d), float32
+            Of each batch, in order.
+        """
+        store = self.open_store()
+
+        def request(pixels: np.ndarray) -> np.ndarray:
+            return self._checked_request(pixels, on_send or _ignore)
+
+        def work(batch: np.ndarray) -> np.ndarray:
+            pixels = self.on_wire(batch)
+            return request(pixels) if store is None else through_store(store, pixels, request)
+
+        return in_order(work, batches, self.n_in_flight)
+
+    def open_store(self) -> EmbeddingStore | None:
+        """The store, if there is one; refused if it was made with another encoder.
+
+        Raises
+        ------
+        ValueError
+        """
+        return None if self.store is None else EmbeddingStore(self.store, self.fingerprint)
+
+    def _checked_request(self, pixels: np.ndarray, on_send: OnSend) -> np.ndarray:
         name = type(self).__name__
         try:
-            vectors = np.asarray(self._embed(np.asarray(images, dtype=np.float32)))
+            vectors = np.asarray(self._request(pixels, on_send))
         except ValueError as error:
             if "inhomogeneous" not in str(error):
                 raise
             raise ValueError(f"{name} returned vectors of different lengths.") from error
-        if vectors.ndim != 2 or len(vectors) != len(images):
+        if vectors.ndim != 2 or len(vectors) != len(pixels):
             raise ValueError(
-                f"{name} returned an array of shape {vectors.shape} for {len(images)} images; "
-                f"expected ({len(images)}, n_features): one vector per image, in order."
+                f"{name} returned an array of shape {vectors.shape} for {len(pixels)} images; "
+                f"expected ({len(pixels)}, n_features): one vector per image, in order."
             )
         if vectors.dtype.kind not in "fiub":
             raise ValueError(f"{name} returned {vectors.dtype} values; expected numbers.")
@@ -107,9 +181,14 @@ class Encoder:
         if len(bad):
             raise ValueError(
                 f"{name} returned NaN or infinity for rows {bad[:10].tolist()} of a batch of "
-                f"{len(images)}; check those images and the encoder's precision."
+                f"{len(pixels)}; check those images and the encoder's precision."
             )
         return vectors
+
+    def _request(self, pixels: np.ndarray, on_send: OnSend) -> Any:
+        """Vectors of pixels as :meth:`on_wire` makes them; ``on_send`` hears of each attempt."""
+        on_send(len(pixels))
+        return self._embed(pixels)
 
     def _embed(self, images: np.ndarray) -> Any:
         raise NotImplementedError
@@ -122,6 +201,10 @@ class Encoder:
     def _identity(self) -> tuple[Any, ...]:
         """Everything that decides the embeddings, as strings, numbers or arrays."""
         return (self.input_size, self.n_channels, self.pixel_range)
+
+
+def _ignore(_: int) -> None:
+    """An ``on_send`` that does not count."""
 
 
 def digest(*parts: Any) -> str:

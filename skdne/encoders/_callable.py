@@ -23,7 +23,7 @@ class CallableEncoder(Encoder):
     function : callable
         Takes a float32 array of shape (b, C, H, W), pixels in [0, 1] plus the noise, and returns
         an array of shape (b, d). A function defined at module level can be pickled.
-    input_size, n_channels, batch_size, pixel_range
+    input_size, n_channels, batch_size, pixel_range, store
         See :class:`~skdne.encoders.Encoder`. ``batch_size`` is the most images of one call.
     name : str or None, default=None
         Name and version of the model behind the function, part of the ``fingerprint``; default is

@@ -34,7 +34,7 @@ class TimmEncoder(TorchBackend):
         Mean over the patches, the class token, or a grid of patch means, concatenated.
     model_kwargs : dict or None, default=None
         Further arguments of :func:`timm.create_model`, such as ``{"in_chans": 1}``.
-    input_size, n_channels, batch_size, pixel_range
+    input_size, n_channels, batch_size, pixel_range, store
         See :class:`~skdne.encoders.Encoder`; the first two default to what the model was
         trained with.
     mean, std : float, tuple of float or None, default=None

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from skdne.encoders._base import Encoder
+from skdne.images import Rows
 
 PRECISIONS = ("auto", "float32", "bfloat16")
 
@@ -23,6 +24,8 @@ class TorchBackend(Encoder):
 
     Parameters
     ----------
+    input_size, n_channels, batch_size, pixel_range, store
+        See :class:`~skdne.encoders.Encoder`.
     mean, std : float, tuple of float or None, default=None
         Per channel, in units of [0, 1]; the module sees ``(image - mean) / std``. Applied after
         the noise was added, so the noise lives in pixel units.
@@ -71,6 +74,40 @@ class TorchBackend(Encoder):
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
+    @property
+    def n_in_flight(self) -> int:
+        """On a GPU two: one batch is computed while the result of the other is fetched."""
+        return 2 if self.torch_device.type == "cuda" else 1
+
+    @property
+    def takes_tensors(self) -> bool:
+        """Whether batches may come as tensors on the device: nobody looks at the pixels before."""
+        return self.store is None and type(self).on_wire is TorchBackend.on_wire
+
+    def on_wire(self, images: Any) -> Any:
+        return images if isinstance(images, torch.Tensor) else super().on_wire(images)
+
+    def on_device(self, stored: Rows, n_channels: int) -> torch.Tensor:
+        """Images in units of [0, 1] on :attr:`torch_device`: bytes travel, and become floats there.
+
+        Returns
+        -------
+        Tensor of shape (b, n_channels, H, W), float32
+            To the bit what :meth:`skdne.images.Images.batch` gives, on a CPU.
+        """
+        device, planes = self.torch_device, stored.planes
+        if planes.dtype != np.uint8:
+            planes = planes.astype(np.float32, copy=False)
+        x = torch.from_numpy(np.ascontiguousarray(planes))
+        if device.type == "cuda":
+            x = x.pin_memory()
+        x = x.to(device, non_blocking=True).float()
+        low, span = stored.scale()
+        if low is not None:
+            x -= torch.from_numpy(low).to(device)
+        x /= torch.from_numpy(span).to(device)
+        return x.expand(-1, n_channels, -1, -1).contiguous()
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Embed a batch with gradients to the images.
 
@@ -111,10 +148,10 @@ class TorchBackend(Encoder):
             )
         return vectors
 
-    def _embed(self, images: np.ndarray) -> np.ndarray:
+    def _embed(self, images: np.ndarray | torch.Tensor) -> np.ndarray:
         self.load()  # weights made in inference mode could never serve a gradient
         with torch.inference_mode():
-            return self.forward(torch.from_numpy(images).to(self.torch_device)).cpu().numpy()
+            return self.forward(torch.as_tensor(images).to(self.torch_device)).cpu().numpy()
 
     def _identity(self) -> tuple[Any, ...]:
         tensors = dict(_named_tensors(self._module()))
@@ -155,7 +192,7 @@ class TorchEncoder(TorchBackend):
     ----------
     module : torch.nn.Module
         Maps a float32 tensor (b, C, H, W) to (b, d).
-    input_size, n_channels, batch_size, pixel_range
+    input_size, n_channels, batch_size, pixel_range, store
         See :class:`~skdne.encoders.Encoder`.
     mean, std, device, precision
         See :class:`~skdne.encoders.TimmEncoder`.

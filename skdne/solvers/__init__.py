@@ -21,6 +21,16 @@ SOLVERS = {"adam": Adam, "erasure": BlockErasure, "gates": GatedErasure, "gezo":
 def as_solver(solver: Any) -> NoiseSolver | None:
     """Return a fresh solver for the ``solver`` parameter: a name, a solver object, or None.
 
+    Parameters
+    ----------
+    solver : str, NoiseSolver or None
+        None stands for no noise.
+
+    Returns
+    -------
+    NoiseSolver or None
+        A clone, with its options checked.
+
     Raises
     ------
     ValueError

@@ -17,6 +17,7 @@ from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder
 from skdne.noise import NoiseSpace
 from skdne.objective import Objective
+from skdne.query_estimate import bill
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +95,26 @@ class NoiseSolver(BaseEstimator):
     ) -> int:
         """Images that the solver must send to be of any use: those of one epoch."""
         return self.queries_per_epoch(n_images)
+
+    def queries_in_all(
+        self, n_fit: int, n_select: int, image_shape: tuple[int, ...], encoder: Encoder
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Images and requests of all epochs, at least and at most, re-training g included.
+
+        Parameters
+        ----------
+        n_fit, n_select : int
+            SA images that the noise is fitted on, and that it is stopped by.
+        image_shape : tuple of int
+            (C, H, W).
+        encoder : Encoder
+        """
+        batch = min(self.batch_size, n_fit)
+        full, rest = divmod(self.queries_per_epoch(n_fit), batch)
+        refits = (self.max_iter - 1) // self.refit_every if self.refit_every else 0
+        edits = [(self.max_iter * full, batch), (self.max_iter, rest), (refits, n_fit)]
+        exact = bill(edits, encoder.batch_size)
+        return exact, exact
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield the steps of the minimisation."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -71,8 +73,15 @@ class BlockSearch:
 
     def scores(self, erased: np.ndarray, sample: tuple[np.ndarray, Design]) -> np.ndarray:
         """AUC of the best probe on these fit images with blocks erased, and its null."""
+        return next(self.scores_each([erased], sample))
+
+    def scores_each(
+        self, masks: Sequence[np.ndarray], sample: tuple[np.ndarray, Design]
+    ) -> Iterator[np.ndarray]:
+        """The same for several sets of blocks; a service gets them together."""
         rows, design = sample
-        return scores(self.L.embed(self.grid.noise(erased), rows), design, self.probes)
+        for Z in self.L.embed_each([(self.grid.noise(erased), rows) for erased in masks]):
+            yield scores(Z, design, self.probes)
 
     def accept(self, erased: np.ndarray, max_area: float) -> bool:
         """Erase exactly these blocks; none, and False, where they cover too much of the image."""
@@ -127,7 +136,7 @@ class BlockSearch:
         for candidates, sample in ((rings, self.many), (windows, self.few)):
             masks = [self.erased | blocks for blocks in candidates]
             masks = [mask for mask in masks if self.grid.area(mask) <= max_area]
-            after = [self.scores(mask, sample)[0] for mask in masks]
+            after = [found[0] for found in self.scores_each(masks, sample)]
             if masks and min(after) - 0.5 <= (now[0] - 0.5) / 2:
                 erased = self.erased
                 self.erased = masks[int(np.argmin(after))]

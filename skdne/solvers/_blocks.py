@@ -15,8 +15,9 @@ from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder
 from skdne.noise import NoiseSpace
 from skdne.objective import Objective
+from skdne.query_estimate import bill, n_erasable
 from skdne.solvers._base import NoiseSolver, OnEpoch, Solution
-from skdne.solvers._block_search import BlockSearch
+from skdne.solvers._block_search import MORE, BlockSearch
 
 MAX_MORE = 3  # times that more is erased around, or beside, the blocks that were found
 WORTH = 0.2  # part of what can be read that an erasure must take away to be kept
@@ -66,6 +67,42 @@ class BlockSolver(NoiseSolver):
     def space(self, image_shape: tuple[int, ...]) -> NoiseSpace:
         """Form of the noise: one plane, shared by the channels."""
         return NoiseSpace(image_shape)
+
+    def queries_of_first_part(
+        self, n_fit: int, image_shape: tuple[int, ...], encoder: Encoder
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Edits before what is left is tested, at least and at most, for :func:`bill`."""
+        raise NotImplementedError
+
+    def queries_in_all(
+        self, n_fit: int, n_select: int, image_shape: tuple[int, ...], encoder: Encoder
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Images and requests, at least and at most: what is found decides what is looked at next.
+
+        The most holds where there are no more (y, attribute) cells than ``n_images``; the least
+        where each cell can give its share of them.
+        """
+        grid, b = self.grid(image_shape, encoder), encoder.batch_size
+        few, many, judges = (
+            min(n, of)
+            for n, of in (
+                (self.n_images, n_fit),
+                (MORE * self.n_images, n_fit),
+                (MORE * self.n_images, n_select),
+            )
+        )
+        least, most = (
+            bill(edits, b) for edits in self.queries_of_first_part(n_fit, image_shape, encoder)
+        )
+        if not n_select:  # nothing to judge by, so nothing more is erased
+            return least, most
+        # BlockSearch.erase_more: a test of now, one of the ring, perhaps all windows, and a test
+        # for each block that was added, after one to compare with
+        n_added = n_erasable(grid, self.max_area)
+        ring = bill([(3 + n_added, many)], b)
+        window = bill([(3 + min(9, n_added), many), (len(grid), few)], b)
+        held_out = bill([(1, many), (1, judges)], b)  # a last one before all is restored
+        return least, most + (MAX_MORE + 2) * held_out + MAX_MORE * np.maximum(ring, window)
 
     def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
         """Do one thing after another; yield a figure of each, leave in ``stop`` why it ended."""

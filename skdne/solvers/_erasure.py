@@ -107,14 +107,22 @@ class BlockErasure(BlockSolver):
         """Images that are sent to look at each block once."""
         return len(self.grid(image_shape, encoder)) * self.queries_per_epoch(n_images)
 
+    def queries_of_first_part(
+        self, n_fit: int, image_shape: tuple[int, ...], encoder: Encoder
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Edits that show each block alone."""
+        edits = [(len(self.grid(image_shape, encoder)), self.queries_per_epoch(n_fit))]
+        return edits, edits
+
     def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
         """Look at each block, then test what is left.
 
         Yields the AUC of the best probe: for each block shown alone, then for each of those tests.
         """
         fits = True
-        for block, alone in enumerate(np.eye(len(search.grid), dtype=bool)):
-            search.found[block] = search.scores(~alone, search.few)
+        all_but_one = list(~np.eye(len(search.grid), dtype=bool))
+        for block, found in enumerate(search.scores_each(all_but_one, search.few)):
+            search.found[block] = found
             telling = adjusted_p_values(search.found) <= search.level
             fits = search.accept(telling, self.max_area)
             yield float(search.found[block, 0])

@@ -15,8 +15,9 @@ from skdne.blocks import BlockGrid
 from skdne.encoders import Encoder, TorchBackend
 from skdne.mmd import group_discrepancy
 from skdne.objective import Objective
+from skdne.query_estimate import n_erasable
 from skdne.solvers._base import NoiseSolver
-from skdne.solvers._block_search import BlockSearch
+from skdne.solvers._block_search import MORE, BlockSearch
 from skdne.solvers._blocks import MAX_MORE, BlockSolver
 
 FIRST, LAST = 1.0, 4.0  # steepness beta of the gates over the steps, and where they start:
@@ -120,6 +121,14 @@ class GatedErasure(BlockSolver):
     def queries_per_epoch(self, n_images: int) -> int:
         """Images of one step; where there are fewer, some count more than once."""
         return self.batch_size
+
+    def queries_of_first_part(
+        self, n_fit: int, image_shape: tuple[int, ...], encoder: Encoder
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Edits of the steps, and of the tests that restore blocks which tell nothing."""
+        steps = (self.max_iter, self.batch_size)
+        tests = 1 + n_erasable(self.grid(image_shape, encoder), self.max_area)
+        return [steps], [steps, (tests, min(MORE * self.n_images, n_fit))]
 
     def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
         """Learn the gates, restore what tells nothing, test what is left.

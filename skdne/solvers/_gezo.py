@@ -20,7 +20,8 @@ class GeZO(NoiseSolver):
     Parameters
     ----------
     step_size : float, default=0.01
-        Standard deviation s of a perturbation, at the start of each epoch.
+        Standard deviation s of a perturbation, at the start of each epoch. Where the encoder is
+        sent whole grey levels, s is never less than half a level.
     max_iter : int, default=20
         Epochs, that is calls of UpdateEditionPerEpoch.
     n_local_iter : int, default=10
@@ -120,16 +121,18 @@ class GeZO(NoiseSolver):
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield one step for each local iteration r. The names are those of Algorithm 1."""
         R, mu, k = self.n_local_iter, self.momentum, self.decay
+        levels = objective.encoder.levels
+        smallest = 1 / (2 * levels) if levels else 0.0  # less is rounded away on the wire
         eps = objective.space.zeros()
         for epoch in range(self.max_iter):
-            s, v, L_best = self.step_size, torch.zeros_like(eps), np.inf
+            s, v, L_best = max(self.step_size, smallest), torch.zeros_like(eps), np.inf
             for r in range(R):
                 d_best, L_best = self._greedy_gradient(objective, eps, s, L_best, [seed, epoch, r])
                 if d_best is not None:
                     v = mu * v + d_best
                     eps = objective.space.project(eps + v, self.radius)
                 else:
-                    s = k * s
+                    s = max(k * s, smallest)
                 yield Step(eps, L_best, ends_epoch=r == R - 1)
 
     def _greedy_gradient(
@@ -140,12 +143,15 @@ class GeZO(NoiseSolver):
         shared = draw_batch(objective, B, np.random.default_rng(seed))
         if self.include_current:
             L_best = objective.value(eps, shared)
+        steps, candidates = [], []
         for c in range(self.n_directions):
             rng = np.random.default_rng([*seed, c])
             delta = gaussian(objective.space, rng) * s
             for d in (-1, 1):
                 rows = shared if self.shared_batch else draw_batch(objective, B, rng)
-                L = objective.value(eps + d * delta, rows)
-                if L_best > L:
-                    L_best, d_best = L, d * delta
+                steps.append(d * delta)
+                candidates.append((eps + d * delta, rows))
+        for step, L in zip(steps, objective.values(candidates), strict=True):
+            if L_best > L:
+                L_best, d_best = L, step
         return d_best, L_best

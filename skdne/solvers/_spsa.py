@@ -11,34 +11,43 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from skdne.objective import Objective
-from skdne.solvers._base import NoiseSolver, Step, draw_batch, gaussian
+from skdne.solvers._base import NoiseSolver, Step, gaussian
 
 
 class SPSA(NoiseSolver):
     """Black-box solver: Adam on an antithetic estimate of the gradient.
 
-    With u_j standard normal and one mini-batch for the whole step,
+    With u_j standard normal, and a mini-batch for each pair,
 
         grad = 1/P sum_j (L(eps + sigma u_j) - L(eps - sigma u_j)) / (2 sigma) u_j
 
     Parameters
     ----------
-    step_size : float, default=0.03
+    step_size : float, default=0.1
         Learning rate of Adam.
     max_iter : int, default=20
         Epochs, each of ``n_local_iter`` steps.
     n_local_iter : int, default=10
         Steps of an epoch.
-    n_pairs : int, default=5
+    n_pairs : int, default=10
         Antithetic pairs P of a step.
     perturbation : float, default=0.05
-        sigma, in pixel units of [0, 1].
-    batch_size : int, default=32
-        SA images of one evaluation; a step costs ``2 * n_pairs * batch_size`` queries.
+        sigma, in pixel units of [0, 1]. Where the encoder is sent whole grey levels, sigma is never
+        less than half a level.
+    batch_size : int, default=2
+        SA images of one evaluation, drawn evenly over the classes of the attribute; a step costs
+        ``2 * n_pairs * batch_size`` queries. A query buys most where it tries another direction,
+        so few images and many pairs are better than the reverse.
     clip, radius, per_channel, refit_every
         See :class:`Adam`.
-    grid_size : int or None, default=16
+    grid_size : int or None, default=None
         Learn a grid of this size, upsampled bilinearly; None learns every pixel.
+
+    Notes
+    -----
+    The step is large because queries are dear: it makes the objective fall fast, and the noise grow
+    fast. A smaller one needs more queries to the same objective, and less noise. Either way a low
+    objective says that this g is fooled, not that a classifier trained anew would be.
 
     References
     ----------
@@ -49,8 +58,8 @@ class SPSA(NoiseSolver):
     Examples
     --------
     >>> from skdne import SPSA
-    >>> SPSA(n_pairs=5).n_pairs
-    5
+    >>> SPSA(n_pairs=20).n_pairs
+    20
     """
 
     needs_gradient: ClassVar[bool] = False
@@ -65,16 +74,16 @@ class SPSA(NoiseSolver):
     def __init__(
         self,
         *,
-        step_size=0.03,
+        step_size=0.1,
         max_iter=20,
         n_local_iter=10,
-        n_pairs=5,
+        n_pairs=10,
         perturbation=0.05,
-        batch_size=32,
+        batch_size=2,
         clip=False,
         radius=None,
         per_channel=False,
-        grid_size=16,
+        grid_size=None,
         refit_every=None,
     ):
         self.step_size = step_size
@@ -95,22 +104,38 @@ class SPSA(NoiseSolver):
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield one step for each gradient estimate."""
-        sigma, P = self.perturbation, self.n_pairs
+        P, levels = self.n_pairs, objective.encoder.levels
+        smallest = 1 / (2 * levels) if levels else 0.0  # less is rounded away on the wire
+        sigma = max(self.perturbation, smallest)
         theta = objective.space.zeros()
         optimizer = torch.optim.Adam([theta], lr=self.step_size)
         for epoch in range(self.max_iter):
             for r in range(self.n_local_iter):
-                rows = draw_batch(
-                    objective, self.batch_size, np.random.default_rng([seed, epoch, r])
-                )
-                gradient, losses = torch.zeros_like(theta), []
+                directions, candidates = [], []
                 for j in range(P):
-                    u = gaussian(objective.space, np.random.default_rng([seed, epoch, r, j]))
-                    up = objective.value(theta + sigma * u, rows)
-                    down = objective.value(theta - sigma * u, rows)
+                    rng = np.random.default_rng([seed, epoch, r, j])
+                    u = gaussian(objective.space, rng)
+                    rows = draw_evenly(objective, self.batch_size, rng)
+                    directions.append(u)
+                    candidates.append((theta + sigma * u, rows))
+                    candidates.append((theta - sigma * u, rows))
+                losses = objective.values(candidates)
+                gradient = torch.zeros_like(theta)
+                for u, up, down in zip(directions, losses[::2], losses[1::2], strict=True):
                     gradient += (up - down) / (2 * sigma * P) * u
-                    losses += [up, down]
                 theta.grad = gradient
                 optimizer.step()
                 theta.copy_(objective.space.project(theta, self.radius))
                 yield Step(theta.clone(), float(np.mean(losses)), r == self.n_local_iter - 1)
+
+
+def draw_evenly(objective: Objective, batch_size: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows of a mini-batch that holds each class in proportion, as nearly as its size allows.
+
+    Systematic sampling of rows sorted by class: each row is as likely as any other. Without it, the
+    classes' shares, which pull the noise in opposite directions, are the luck of the batch.
+    """
+    n = len(objective)
+    by_class = np.lexsort((rng.random(n), objective.codes))
+    size = min(batch_size, n)
+    return by_class[(rng.integers(n) + n * np.arange(size)) // size]
