@@ -44,6 +44,7 @@ parser.add_argument("--encoder", help="timm name; default: the bundled encoder")
 parser.add_argument("--n", type=int, default=1000, help="synthetic images")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--quick", action="store_true", help="large blocks: figures mean little")
+parser.add_argument("--small", action="store_true", help="few images a block: the gallery's")
 parser.add_argument(
     "--out", type=Path, default=Path("demo_output/erasure"), help="folder for pictures"
 )
@@ -102,7 +103,9 @@ def stamped(data):
 # else erased. What the probes read before and after the edit is measured on images that neither the
 # search nor the probes have seen.
 
-solver = BlockErasure(block_size=32, n_images=40) if args.quick else "erasure"  # the default
+solver = "erasure"  # the default
+if args.quick or args.small:
+    solver = BlockErasure(block_size=32, n_images=40 if args.quick else 80)
 fitted, pictures = {}, {}
 args.out.mkdir(parents=True, exist_ok=True)
 

@@ -1,7 +1,7 @@
 """
-==========================================================
+===========================================================
 Quickstart: what does a learned noise do, and at what cost?
-==========================================================
+===========================================================
 
 This is ``make demo``. It learns a noise that should hide a sensitive attribute, trains a disease
 classifier on the edited images, and measures fairness, utility and leakage on test images that no
@@ -63,6 +63,7 @@ parser.add_argument(
 parser.add_argument("--seeds", type=int, default=3, help="repetitions")
 parser.add_argument("--n", type=int, default=400, help="synthetic images in each set")
 parser.add_argument("--quick", action="store_true", help="tiny fits: figures mean nothing")
+parser.add_argument("--small", action="store_true", help="coarse blocks, few steps: the gallery's")
 parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for pictures")
 args = parser.parse_args()
 if args.csv is not None and args.images is None:
@@ -138,14 +139,15 @@ def cells(data):
 
 
 def transformers(seed, n_train):
-    n_steps = 4 if args.quick else 100  # of 32 images
+    n_steps = 4 if args.quick else 20 if args.small else 100  # of 32 images
     epochs = max(1, round(n_steps * 32 / (0.8 * n_train)))
     adam = {"max_iter": epochs, "batch_size": 32}
-    gezo = {"max_iter": 1 if args.quick else 2, "batch_size": 32}  # 3,520 queries an epoch
+    gezo = {"max_iter": 1 if args.quick or args.small else 2, "batch_size": 32}  # 3,520 queries
     # On a coarse grid x + eps soon reaches 0 or 1, where clipping removes what was there.
     saturating = {"step_size": 0.05, "grid_size": 16, "clip": True, "refit_every": 1}
     confusion = {"objective": "confusion", "reg_lambda": 0.02}
-    blocks = BlockErasure(block_size=32, n_images=40) if args.quick else BlockErasure()
+    coarse = BlockErasure(block_size=32, n_images=80 if args.small else 40)
+    blocks = coarse if args.quick or args.small else BlockErasure()
     common = {"encoder": args.encoder, "leakage": False, "random_state": seed}
     dne = DebiasedNoiseTransformer
     return {

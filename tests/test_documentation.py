@@ -1,7 +1,8 @@
 """Every Python block of the README and the docs runs as printed, each on its own.
 
 A block that needs weights or a network has ``<!-- not run: why -->`` on the line before. It is
-compiled, and counted below, so that it is seen how many are not run.
+compiled, and counted below, so that it is seen how many are not run. The blocks of the guide to
+black boxes need a server: they are run by test_black_box_guide.py.
 """
 
 import re
@@ -13,7 +14,11 @@ import sklearn
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
     ROOT / "README.md",
-    *(page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts),
+    *(
+        page
+        for page in sorted((ROOT / "docs").rglob("*.md"))
+        if "_build" not in page.parts and page.name != "black_box.md"
+    ),
 ]
 BLOCK = re.compile(r"(?:<!-- not run: ([^\n]+) -->\n)?```python\n(.*?)```", re.DOTALL)
 FOUND = [
@@ -45,4 +50,5 @@ def test_a_page_says_what_is_not_run():
     """A reader of the page, who does not see the mark, is told too."""
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        assert text.lower().count("*not run by our tests: ") >= text.count("<!-- not run:")
+        marked = sum(bool(why) for why, _ in BLOCK.findall(text))
+        assert text.lower().count("*not run by our tests: ") >= marked

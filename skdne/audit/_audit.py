@@ -115,7 +115,7 @@ class FairnessAudit:
         threshold : float, default=None
             A second threshold on ``y_score``, chosen on validation data: see
             :func:`choose_threshold`.
-        baseline_score, baseline_pred, baseline_threshold
+        baseline_score, baseline_pred, baseline_threshold : of the same types, default=None
             The same of another classifier on the same images, such as one without the edit.
         embeddings, baseline_embeddings : array-like of shape (n, d), default=None
             What the classifiers see: leakage and the AUC of findings are measured on them.
@@ -284,7 +284,13 @@ class FairnessAudit:
         return self._frame.copy()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain Python numbers and strings; None for what is undefined."""
+        """Everything as plain Python numbers and strings.
+
+        Returns
+        -------
+        dict of str to object
+            None stands for what is undefined; ``json.dumps`` takes it.
+        """
         return {
             "format": "skdne.audit/1",
             "n_images": self.n_images,
@@ -300,7 +306,12 @@ class FairnessAudit:
         }
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write the audit for machines: standard JSON, null for what is undefined."""
+        """Write the audit for machines: standard JSON, null for what is undefined.
+
+        Parameters
+        ----------
+        path : path
+        """
         text = json.dumps(self.to_dict(), indent=1, allow_nan=False, ensure_ascii=False)
         Path(path).write_text(text + "\n", encoding="utf-8")
 

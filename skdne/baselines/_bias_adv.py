@@ -242,11 +242,29 @@ class BiasAdvClassifier(ClassifierMixin, BaseEstimator):
         return values[:, 0] if values.shape[1] == 1 else values
 
     def predict_proba(self, X) -> np.ndarray:
-        """Return the probability of each class, (n, n_classes)."""
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array of images, of flat rows, or file paths, n of them
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+        """
         return probabilities(self.decision_function(X))
 
     def predict(self, X) -> np.ndarray:
-        """Predict the class of each image, (n,)."""
+        """Predict the class of each image.
+
+        Parameters
+        ----------
+        X : array of images, of flat rows, or file paths, n of them
+
+        Returns
+        -------
+        ndarray of shape (n,)
+        """
         values = self.decision_function(X)
         best = (values > 0).astype(int) if values.ndim == 1 else values.argmax(axis=1)
         return self.classes_[best]

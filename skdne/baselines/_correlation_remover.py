@@ -106,7 +106,17 @@ class CorrelationRemoverTransformer(
         return self.correlation_remover_.transform(self._with_indicators(Z, strata))
 
     def fit_transform(self, Z, y=None, *, sensitive_features=None) -> np.ndarray:
-        """Learn and subtract; see ``fit`` and ``transform``. No attribute may be missing."""
+        """Learn and subtract, as ``fit`` and ``transform``; no attribute may be missing.
+
+        Parameters
+        ----------
+        Z, y, sensitive_features
+            See :meth:`fit`.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+        """
         return self.fit(Z, y, sensitive_features=sensitive_features).transform(
             Z, sensitive_features=sensitive_features
         )

@@ -50,7 +50,7 @@ class GroupDROClassifier(TorchLinearClassifier):
     n_g the rows of g in all the data,
 
     .. math:: q_g \\leftarrow q_g \\exp(\\eta (loss_g + C / \\sqrt{n_g})), \\qquad
-              q \\leftarrow q / \\textstyle\\sum_g q_g,
+              q \\leftarrow q / \\sum_g q_g,
 
     then one AdamW step on ``sum_g q_g loss_g + alpha / 2 ||W||^2``. The original takes SGD with
     momentum steps through a whole network.

@@ -20,7 +20,15 @@ _Needs = dict[str, np.ndarray]
 
 
 class BiasedSplit(NamedTuple):
-    """Row numbers of the sets, ascending; ``sensitive`` is empty where none was asked for."""
+    """Row numbers of the sets, ascending.
+
+    Parameters
+    ----------
+    train, test : ndarray of int
+        Rows to train on and to test on; no patient is in both.
+    sensitive : ndarray of int
+        Rows to learn an edit on; empty where none was asked for.
+    """
 
     train: np.ndarray
     test: np.ndarray

@@ -11,7 +11,15 @@ Cells = Mapping[tuple[Hashable, Hashable], int]
 
 
 class PaperCells(NamedTuple):
-    """One task of the papers: the column of the findings, and images in each cell."""
+    """One task of the papers: the column of the findings, and images in each cell.
+
+    Parameters
+    ----------
+    finding : str
+        Column of the findings.
+    train, test : mapping of (int, str) to int
+        Images of each (y, attribute) cell.
+    """
 
     finding: str
     train: Cells

@@ -21,7 +21,7 @@ class ImageTable:
     All loaders of :mod:`skdne.datasets` return this. No pixel is read: ``paths`` is the X of
     :class:`~skdne.DebiasedNoiseTransformer`, which opens a file when a batch needs it.
 
-    Attributes
+    Parameters
     ----------
     paths : ndarray of shape (n,), object
         Files, as str; each once, and there at the time of loading.

@@ -246,6 +246,7 @@ def make_biased_images(
     -------
     sklearn.utils.Bunch
         images : ndarray of shape (n_samples, image_size, image_size), uint8
+            The radiographs.
         target : ndarray of shape (n_samples,), int64
             1 for diseased, 0 for healthy.
         sensitive_features : pandas.Series of shape (n_samples,)
