@@ -37,11 +37,11 @@ from skdne.audit import nadeau_bengio_interval
 from skdne.block_test import make_design, scores
 from skdne.blocks import BlockGrid
 from skdne.datasets import encoder_training_patients
+from skdne.embedding import embed_images
 from skdne.embedding_eraser import EmbeddingEraser
 from skdne.images import check_images
 from skdne.leakage import measure_leakage
 from skdne.metrics import equal_opportunity_difference
-from skdne.objective import embed_images
 from skdne.splits import ThreeSets
 
 OPACITY = {"Infiltration", "Consolidation", "Effusion", "Pneumonia", "Edema", "Atelectasis"}

@@ -11,6 +11,7 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.stats import rankdata
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -87,10 +88,14 @@ def conditional_auc(
             if not is_k.any() or not is_other.any():
                 continue
             ours, others = scores[is_k, k], scores[is_other, k]
-            wins = (ours[:, None] > others) + 0.5 * (ours[:, None] == others)
-            won = np.einsum(
-                "ri,ij,rj->r", weights[:, is_k], wins, weights[:, is_other], optimize=True
-            )
+            if counts is None:  # by ranks, as there may be many; exact: they are whole or half
+                ranks = rankdata(np.concatenate([ours, others]))[: len(ours)]
+                won = ranks.sum() - len(ours) * (len(ours) + 1) / 2
+            else:
+                wins = (ours[:, None] > others) + 0.5 * (ours[:, None] == others)
+                won = np.einsum(
+                    "ri,ij,rj->r", weights[:, is_k], wins, weights[:, is_other], optimize=True
+                )
             pairs = weights[:, is_k].sum(axis=1) * weights[:, is_other].sum(axis=1)
             with np.errstate(invalid="ignore"):
                 aucs.append(np.where(pairs > 0, won / np.maximum(pairs, 1e-12), np.nan))

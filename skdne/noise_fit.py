@@ -17,13 +17,14 @@ from skdne.attribute_classifier import AttributeClassifier
 from skdne.budget import BudgetExhaustedError, QueryBudget
 from skdne.canary import Canary
 from skdne.distributed import check_same_fit
+from skdne.embedding import embed_images
 from skdne.encoders import Encoder
 from skdne.findings import measure_findings
 from skdne.fit_checks import check_budget
 from skdne.images import Images
 from skdne.leakage import Auc, conditional_auc, in_sample_auc, measure_leakage
 from skdne.noise import add_noise
-from skdne.objective import Objective, attribute_loss, embed_images
+from skdne.objective import Objective, attribute_loss
 from skdne.query_estimate import QueryEstimate, plan_queries
 from skdne.solvers import GeZO, NoiseSolver
 from skdne.splits import ThreeSets, three_sets

@@ -13,9 +13,7 @@ lambda         ``reg_lambda``
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Generator, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -23,16 +21,12 @@ import torch
 from skdne.attribute_classifier import AttributeClassifier
 from skdne.budget import QueryBudget
 from skdne.distributed import add_up, my_part
+from skdne.embedding import embed_edits
 from skdne.encoders import Encoder, TorchBackend
-from skdne.encoders._requests import in_order
-from skdne.images import Images, Rows
+from skdne.images import Images
 from skdne.noise import NoiseSpace, add_noise
 
 OBJECTIVES = ("cross_entropy", "confusion")
-
-# Batches that are read at once: while the encoder has one, the next is read and decoded. More only
-# take memory and delay the first.
-N_AHEAD = 2
 
 
 def attribute_loss(log_p: torch.Tensor, codes: torch.Tensor, objective: str) -> torch.Tensor:
@@ -218,86 +212,3 @@ class Objective:
     def _penalty(self, noise: torch.Tensor) -> torch.Tensor:
         # vector_norm: its gradient at 0 is 0; that of sqrt(sum(eps^2)) would be nan
         return self.reg_lambda * torch.linalg.vector_norm(noise)
-
-
-def embed_images(
-    encoder: Encoder,
-    images: Images,
-    noise: torch.Tensor | None,
-    clip: bool,
-    rows: np.ndarray | None = None,
-    budget: QueryBudget | None = None,
-) -> np.ndarray:
-    """phi(x + eps) in batches, of ``rows`` or all images; ``noise=None`` embeds them as they are.
-
-    Returns
-    -------
-    ndarray of shape (n_rows, d), float32
-    """
-    edit = (noise, np.arange(len(images)) if rows is None else rows)
-    return next(embed_edits(encoder, images, [edit], clip, budget))
-
-
-def embed_edits(
-    encoder: Encoder,
-    images: Images,
-    edits: Sequence[tuple[torch.Tensor | None, np.ndarray]],
-    clip: bool,
-    budget: QueryBudget | None = None,
-) -> Iterator[np.ndarray]:
-    """phi(x + eps) for each of several noises, on rows of its own, as one stream of batches.
-
-    Yields
-    ------
-    ndarray of shape (n_rows, d), float32
-        Of each edit, in order.
-    """
-
-    size = encoder.batch_size
-    parts = (
-        (edit, rows[start : start + size])
-        for edit, (_, rows) in enumerate(edits)
-        for start in range(0, len(rows), size)
-    )
-
-    def read(part: tuple[int, np.ndarray]) -> tuple[int, Rows]:
-        return part[0], images.stored(part[1])
-
-    def batches() -> Generator[Any]:
-        begun = -1
-        for edit, stored in in_order(read, parts, N_AHEAD):
-            noise, rows = edits[edit]
-            if edit > begun and budget is not None:
-                budget.spend(len(rows))
-            begun = edit
-            yield edited(encoder, images, stored, noise, clip)
-
-    with contextlib.closing(batches()) as source:
-        found = encoder.embed_batches(source, budget.send if budget is not None else None)
-        widths: set[int] = set()
-        for _, rows in edits:
-            embeddings = np.empty((len(rows), 0), np.float32)
-            for start in range(0, len(rows), size):
-                batch = next(found)
-                widths.add(batch.shape[1])
-                if len(widths) > 1:
-                    raise ValueError(
-                        f"{type(encoder).__name__} returned vectors of different lengths, "
-                        f"{sorted(widths)}, for images of one run; it must be the same model "
-                        "throughout."
-                    )
-                if not start:  # filled batch by batch: all embeddings are there only once
-                    embeddings = np.empty((len(rows), batch.shape[1]), np.float32)
-                embeddings[start : start + size] = batch
-            yield embeddings
-
-
-def edited(
-    encoder: Encoder, images: Images, stored: Rows, noise: torch.Tensor | None, clip: bool
-) -> Any:
-    """x + eps as ``encoder`` takes it: where nobody looks at the pixels before, on its device."""
-    if isinstance(encoder, TorchBackend) and encoder.takes_tensors:
-        x = encoder.on_device(stored, images.shape[0])
-        return x if noise is None else add_noise(x, noise.to(x.device), clip)
-    batch = images.scaled(stored)
-    return batch if noise is None else add_noise(torch.from_numpy(batch), noise, clip).numpy()

@@ -61,7 +61,7 @@ class QueryEstimate:
       clean embeddings       1,000
       noise fit             16,000
       final measurements     1,000
-      in all                18,000  (532 requests of up to 64)
+      in all                18,000  (282 requests of up to 64)
     The smallest max_queries is 5,200. What has to be sent again comes on top.
     """
 
@@ -180,12 +180,12 @@ def plan_queries(
     )
 
 
-def bill(edits: Iterable[tuple[int, int]], batch_size: int) -> np.ndarray:
-    """Images and requests of edits that are each embedded in batches of their own.
+def bill(streams: Iterable[tuple[int, int]], batch_size: int) -> np.ndarray:
+    """Images and requests of streams, each of which fills its batches but for the last.
 
     Parameters
     ----------
-    edits : iterable of (int, int)
+    streams : iterable of (int, int)
         How many of them, and the images of each.
     batch_size : int
         Images of one request, at most.
@@ -200,7 +200,7 @@ def bill(edits: Iterable[tuple[int, int]], batch_size: int) -> np.ndarray:
     [740, 24]
     """
     total = np.zeros(2, dtype=np.int64)
-    for times, n_images in edits:
+    for times, n_images in streams:
         total += times * np.array([n_images, -(-n_images // batch_size)])
     return total
 

@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from skdne.attribute import check_sensitive_data
 from skdne.budget import QueryBudget
 from skdne.canary import Canary
+from skdne.embedding import embed_images
 from skdne.encoders import as_encoder
 from skdne.findings import check_findings
 from skdne.fit_checks import check_gradient, check_solver
@@ -24,7 +25,7 @@ from skdne.image_input import ImageInputMixin
 from skdne.noise import add_noise
 from skdne.noise_files import NoiseFileMixin
 from skdne.noise_fit import FitResult, fit_noise, plan_fit, without_attribute
-from skdne.objective import OBJECTIVES, embed_images
+from skdne.objective import OBJECTIVES
 from skdne.query_estimate import QueryEstimateMixin
 from skdne.solvers import as_solver
 
@@ -272,7 +273,7 @@ class DebiasedNoiseTransformer(
         else:
             result = fit_noise(
                 encoder,
-                images.decoded(),
+                images.decoded(rows=data.rows),
                 data,
                 sets,
                 solver,

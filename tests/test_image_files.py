@@ -203,6 +203,21 @@ def test_decoded_files_take_no_more_room_than_needed(tmp_path):
     assert [planes.shape[1] for planes in kept] == [1, 1, 3]  # grey is kept once
 
 
+@pytest.mark.parametrize("memory_limit", [0, 10**9])
+def test_only_some_files_are_decoded(tmp_path, memory_limit):
+    paths = [mixed_files(tmp_path)[i] for i in (0, 2, 0, 2, 0)]
+    lazy = check_images(paths, input_size=(9, 11), n_channels=3)
+    rows = np.array([4, 0])
+    expected = lazy.batch([0, 4, 4])
+    stored = lazy.decoded(memory_limit, rows)
+    paths[0].unlink()
+    assert len(stored) == 5  # rows keep their numbers
+    assert stored._rows.planes.shape == (2, 1, 9, 11)  # the colour file is not among them
+    np.testing.assert_array_equal(stored.batch([0, 4, 4]), expected)
+    with pytest.raises(IndexError, match="not decoded"):
+        stored.batch([0, 1])
+
+
 def test_arrays_are_decoded_already():
     images = check_images(RNG.random((2, 5, 5)))
     assert images.decoded() is images

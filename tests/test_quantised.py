@@ -9,8 +9,8 @@ from helpers import small_encoder
 from test_objective import make_objective
 
 from skdne import SPSA, CallableEncoder, GeZO
+from skdne.embedding import embed_images
 from skdne.images import check_images
-from skdne.objective import embed_images
 from skdne.solvers._base import gaussian
 
 SEED = 7

@@ -23,9 +23,9 @@ from skdne.baselines._adversarial import adversarial_images, generalized_cross_e
 from skdne.baselines._cells import encode_target
 from skdne.baselines._linear_head import RECIPE_CONSTRAINTS, as_linear, probabilities
 from skdne.baselines._training import adamw, new_head, shuffled_batches, train
+from skdne.embedding import embed_images
 from skdne.encoders import Encoder, TorchBackend, as_encoder
 from skdne.images import Images, check_images, is_paths
-from skdne.objective import embed_images
 
 
 class BiasAdvClassifier(ClassifierMixin, BaseEstimator):

@@ -170,8 +170,19 @@ ADAM = {
     "as-printed": Adam(),
     "as-released": ReleasedAdam(step_size=5e-5, max_iter=25, batch_size=128),
 }
+ALGORITHM_1 = {
+    "max_iter": 50,
+    "step_size": 0.01,
+    "n_local_iter": 10,
+    "n_directions": 5,
+    "momentum": 0.9,
+    "decay": 0.95,
+    "batch_size": 64,
+    "shared_batch": False,
+    "grid_size": None,
+}
 GEZO = {
-    "as-printed": GeZO(max_iter=50, shared_batch=False, grid_size=None),
+    "as-printed": GeZO(**ALGORITHM_1),
     "as-released": ReleasedGeZO(max_iter=50, n_directions=10, grid_size=None, batch_size=128),
 }
 LAMBDA = {"as-printed": 0.01, "as-released": 0.001}

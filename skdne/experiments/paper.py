@@ -24,7 +24,17 @@ from skdne.baselines import BiasAdvClassifier
 from skdne.experiments._encoders import encoder_named
 from skdne.experiments._pictures import draw_ablation, draw_noises
 from skdne.experiments._run import run
-from skdne.experiments._systems import GEZO, HEADS, LAMBDA, MODES, SYSTEMS, Setting, System, noise
+from skdne.experiments._systems import (
+    ALGORITHM_1,
+    GEZO,
+    HEADS,
+    LAMBDA,
+    MODES,
+    SYSTEMS,
+    Setting,
+    System,
+    noise,
+)
 from skdne.experiments._tables import against_erm, beside_papers, table
 from skdne.experiments._tasks import Task, real_tasks, synthetic_tasks
 
@@ -34,14 +44,14 @@ LOCAL_ITERATIONS = (2, 5, 10, 20)
 
 def ablations(max_iter: int) -> dict[str, dict[str, System]]:
     """The systems of Fig. 2a, lambda of DNE by Adam, and Fig. 2b, R of DNE by GeZO."""
-    gezo: dict[str, Any] = {"max_iter": max_iter, "shared_batch": False, "grid_size": None}
+    gezo: dict[str, Any] = {**ALGORITHM_1, "max_iter": max_iter}
     return {
         "lambda": {
             f"lambda = {value:g}": System(noise(solver=Adam(), reg_lambda=value))
             for value in LAMBDAS
         },
         "R": {
-            f"R = {R}": System(noise(solver=GeZO(n_local_iter=R, **gezo), reg_lambda=0.01))
+            f"R = {R}": System(noise(solver=GeZO(**{**gezo, "n_local_iter": R}), reg_lambda=0.01))
             for R in LOCAL_ITERATIONS
         },
     }

@@ -34,8 +34,8 @@ with antialiasing, in the stored precision; the aspect ratio is not kept and not
 radiographs are treated by the papers.
 """
 
-from skdne.images._batches import Images
+from skdne.images._batches import Images, Rows
 from skdne.images._check import check_images, is_paths
 from skdne.images._pixels import PixelRangeWarning
 
-__all__ = ["Images", "PixelRangeWarning", "check_images", "is_paths"]
+__all__ = ["Images", "PixelRangeWarning", "Rows", "check_images", "is_paths"]

@@ -25,6 +25,11 @@ class Rows(NamedTuple):
     low: Any  # a number, or one for each image
     high: Any
 
+    def scale(self) -> tuple[NDArray[np.float32] | None, NDArray[np.float32]]:
+        """What to subtract (None: nothing) and then to divide by, for planes as float32."""
+        low, high = (np.reshape(ends, (-1, 1, 1, 1)) for ends in (self.low, self.high))
+        return low.astype(np.float32) if np.any(low) else None, (high - low).astype(np.float32)
+
 
 class Images:
     """Images read in batches; made by :func:`skdne.images.check_images`.
@@ -66,15 +71,25 @@ class Images:
         ValueError
             Files cannot be read; all of the batch are named.
         """
-        rows = self._load(np.arange(len(self))[indices])
+        return self.scaled(self.stored(indices))
+
+    def scaled(self, rows: Rows) -> NDArray[np.float32]:
+        """Scale what :meth:`stored` gives, and repeat grey: a :meth:`batch`."""
         batch = rows.planes.astype(np.float32, order="C")
-        low, high = (np.reshape(ends, (-1, 1, 1, 1)) for ends in (rows.low, rows.high))
-        if np.any(low):
-            batch -= low.astype(np.float32)
-        batch /= (high - low).astype(np.float32)
+        low, span = rows.scale()
+        if low is not None:
+            batch -= low
+        batch /= span
         if batch.shape[1] != self.shape[0]:
             batch = np.repeat(batch, self.shape[0], axis=1)
         return batch
+
+    def stored(self, indices: Any) -> Rows:
+        """Read some images as :meth:`batch` does, but not yet scaled, nor grey repeated.
+
+        The planes are a fresh array.
+        """
+        return self._load(np.arange(len(self))[indices])
 
     def batches(
         self, batch_size: int, indices: Any = None
@@ -109,13 +124,16 @@ class Images:
             Rows with NaN or infinity, or files that cannot be read, all of them named.
         """
 
-    def decoded(self, memory_limit: int = 2 * 1024**3) -> "Images":
+    def decoded(self, memory_limit: int = 2 * 1024**3, rows: Any = None) -> "Images":
         """Decode and resize files once; arrays return themselves.
 
         Parameters
         ----------
         memory_limit : int, default=2 GiB
-            Bytes to keep in memory; more go to a temporary file that vanishes with the object.
+            Bytes to keep in memory; more go to a temporary file that vanishes with the object. It
+            lies where :mod:`tempfile` puts it: set ``TMPDIR`` to a disk with room.
+        rows : array-like of int or bool, default=None
+            The images that will be asked for; None for all.
 
         Returns
         -------

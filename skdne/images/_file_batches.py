@@ -37,20 +37,24 @@ class FileImages(Images):
             n_channels = int(self._scan()[:, 2].max())
         super().__init__(len(paths), (n_channels, *input_size), None, "path")
 
-    def _scan(self) -> NDArray[np.int32]:
-        """Headers of all files: height, width, channels, bits."""
-        if self._headers is None:
-            headers: list[Header] = []
-            errors: list[tuple[str, str]] = []
-            for part in self._parts(1024):
-                read, failed = self._try_all(read_header, part)
-                headers += read
-                errors += failed
-            if errors:
-                self._raise_all(read_image)  # bad pixels behind a good header are named too
-            _raise_unreadable(errors)
-            self._headers = np.array(headers, dtype=np.int32)
-        return self._headers
+    def _scan(self, indices: NDArray[np.intp] | None = None) -> NDArray[np.int32]:
+        """Headers of these files, or of all, which are kept: height, width, channels, bits."""
+        if self._headers is not None:
+            return self._headers if indices is None else self._headers[indices]
+        order = np.arange(len(self._paths)) if indices is None else indices
+        headers = np.empty((len(order), len(Header._fields)), dtype=np.int32)
+        errors: list[tuple[str, str]] = []
+        for part in _parts(len(order), 1024):
+            read, failed = self._try_all(read_header, order[part])
+            errors += failed
+            if not errors:
+                headers[part] = read
+        if errors:
+            self._raise_all(read_image, order)  # bad pixels behind a good header are named too
+        _raise_unreadable(errors)
+        if indices is None:
+            self._headers = headers
+        return headers
 
     def _common_size(self) -> tuple[int, int]:
         sizes, which, counts = np.unique(
@@ -91,42 +95,47 @@ class FileImages(Images):
         return _stack(pictures, (n_planes, *self.shape[1:]), np.uint16 if deep else np.uint8)
 
     def verify(self) -> None:
-        self._raise_all(self._read)
+        self._raise_all(self._read, np.arange(len(self)))
 
-    def _raise_all(self, read: Any) -> None:
+    def _raise_all(self, read: Any, order: NDArray[np.intp]) -> None:
         errors: list[tuple[str, str]] = []
-        for part in self._parts():
-            errors += self._try_all(read, part)[1]
+        for part in _parts(len(order)):
+            errors += self._try_all(read, order[part])[1]
         _raise_unreadable(errors)
 
-    def decoded(self, memory_limit: int = 2 * 1024**3) -> Images:
-        headers = self._scan()
+    def decoded(self, memory_limit: int = 2 * 1024**3, rows: Any = None) -> Images:
+        order = np.arange(len(self)) if rows is None else np.unique(np.arange(len(self))[rows])
+        headers = self._scan(order)
         n_planes = 1 if self._n_channels == 1 else int(headers[:, 2].max())
         dtype = np.dtype(np.uint8 if headers[:, 3].max() == 8 else np.uint16)
-        shape = (len(self), n_planes, *self.shape[1:])
+        shape = (len(order), n_planes, *self.shape[1:])
         n_bytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
         if n_bytes <= memory_limit:
             planes = np.empty(shape, dtype)
-            ranges = self._decode_to(planes.__setitem__, shape[1:], dtype)
+            ranges = self._decode_to(order, planes.__setitem__, shape[1:], dtype)
         else:
             # Without a name where the system allows it, so that not even a killed process leaves
             # it. Written, not filled as a map: a full disk is an error, and not a crash.
             with tempfile.TemporaryFile(prefix="skdne-") as file:
                 ranges = self._decode_to(
-                    lambda _, planes: file.write(planes.tobytes()), shape[1:], dtype
+                    order, lambda _, planes: file.write(planes.tobytes()), shape[1:], dtype
                 )
                 file.flush()
                 planes = np.memmap(file, dtype=dtype, mode="r", shape=shape)
-        return _StoredImages(Rows(planes, *ranges), self.shape)
+        return _StoredImages(Rows(planes, *ranges), self.shape, order, len(self))
 
     def _decode_to(
-        self, keep: Callable[[NDArray[np.intp], NDArray], Any], shape: Shape, dtype: np.dtype
+        self,
+        order: NDArray[np.intp],
+        keep: Callable[[slice, NDArray], Any],
+        shape: Shape,
+        dtype: np.dtype,
     ) -> NDArray:
-        """Hand over the planes of all files, in order; return their low and high, (2, n)."""
-        ranges = np.zeros((2, len(self)))
+        """Hand over the planes of these files, in order; return their low and high, (2, n)."""
+        ranges = np.zeros((2, len(order)))
         errors: list[tuple[str, str]] = []
-        for part in self._parts():
-            pictures, failed = self._try_all(self._read, part)
+        for part in _parts(len(order)):
+            pictures, failed = self._try_all(self._read, order[part])
             errors += failed
             if not errors:  # else only to name the rest
                 rows = _stack(pictures, shape, dtype)
@@ -134,11 +143,6 @@ class FileImages(Images):
                 keep(part, rows.planes)
         _raise_unreadable(errors)
         return ranges
-
-    def _parts(self, step: int = 64) -> Iterator[NDArray[np.intp]]:
-        n_paths = len(self._paths)
-        for start in range(0, n_paths, step):
-            yield np.arange(start, min(start + step, n_paths))
 
     def range_problem(self) -> str | None:
         sample = np.arange(min(4, len(self)))
@@ -155,12 +159,17 @@ class FileImages(Images):
 class _StoredImages(Images):
     """Files decoded once: their planes in an array or a map of a temporary file."""
 
-    def __init__(self, rows: Rows, shape: Shape):
-        super().__init__(len(rows.planes), shape, None, "path")
+    def __init__(self, rows: Rows, shape: Shape, order: NDArray[np.intp], n_images: int):
+        super().__init__(n_images, shape, None, "path")
         self._rows = rows
+        self._place = np.full(n_images, -1)  # of each image among those that are kept
+        self._place[order] = np.arange(len(order))
 
     def _load(self, indices: NDArray[np.intp]) -> Rows:
-        return Rows(*(part[indices] for part in self._rows))
+        places = self._place[indices]
+        if (places < 0).any():
+            raise IndexError("images that were not decoded were asked for.")
+        return Rows(*(part[places] for part in self._rows))
 
 
 def _stack(pictures: list[Picture], shape: Shape, dtype: Any) -> Rows:
@@ -170,6 +179,11 @@ def _stack(pictures: list[Picture], shape: Shape, dtype: Any) -> Rows:
         np.copyto(row, picture.planes, casting="safe")  # grey among colour fills all channels
     ranges = np.array([picture.value_range for picture in pictures]).reshape(-1, 2)
     return Rows(planes, ranges[:, 0], ranges[:, 1])
+
+
+def _parts(n: int, step: int = 64) -> Iterator[slice]:
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
 
 
 def _or_error(function: Any) -> Any:

@@ -90,6 +90,10 @@ class NoiseSolver(BaseEstimator):
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
         raise NotImplementedError
 
+    def queries_per_step(self, n_images: int) -> int:
+        """Images of one step, which are on their way together."""
+        return min(self.batch_size, n_images)
+
     def queries_at_least(
         self, n_images: int, image_shape: tuple[int, ...], encoder: Encoder
     ) -> int:
@@ -109,11 +113,11 @@ class NoiseSolver(BaseEstimator):
             (C, H, W).
         encoder : Encoder
         """
-        batch = min(self.batch_size, n_fit)
-        full, rest = divmod(self.queries_per_epoch(n_fit), batch)
+        step = self.queries_per_step(n_fit)
+        full, rest = divmod(self.queries_per_epoch(n_fit), step)
         refits = (self.max_iter - 1) // self.refit_every if self.refit_every else 0
-        edits = [(self.max_iter * full, batch), (self.max_iter, rest), (refits, n_fit)]
-        exact = bill(edits, encoder.batch_size)
+        streams = [(self.max_iter * full, step), (self.max_iter, rest), (refits, n_fit)]
+        exact = bill(streams, encoder.batch_size)
         return exact, exact
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:

@@ -71,7 +71,7 @@ class BlockSolver(NoiseSolver):
     def queries_of_first_part(
         self, n_fit: int, image_shape: tuple[int, ...], encoder: Encoder
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Edits before what is left is tested, at least and at most, for :func:`bill`."""
+        """Streams before what is left is tested, at least and at most, for :func:`bill`."""
         raise NotImplementedError
 
     def queries_in_all(
@@ -92,7 +92,7 @@ class BlockSolver(NoiseSolver):
             )
         )
         least, most = (
-            bill(edits, b) for edits in self.queries_of_first_part(n_fit, image_shape, encoder)
+            bill(streams, b) for streams in self.queries_of_first_part(n_fit, image_shape, encoder)
         )
         if not n_select:  # nothing to judge by, so nothing more is erased
             return least, most
@@ -100,7 +100,7 @@ class BlockSolver(NoiseSolver):
         # for each block that was added, after one to compare with
         n_added = n_erasable(grid, self.max_area)
         ring = bill([(3 + n_added, many)], b)
-        window = bill([(3 + min(9, n_added), many), (len(grid), few)], b)
+        window = bill([(3 + min(9, n_added), many), (1, len(grid) * few)], b)
         held_out = bill([(1, many), (1, judges)], b)  # a last one before all is restored
         return least, most + (MAX_MORE + 2) * held_out + MAX_MORE * np.maximum(ring, window)
 

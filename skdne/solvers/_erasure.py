@@ -110,9 +110,9 @@ class BlockErasure(BlockSolver):
     def queries_of_first_part(
         self, n_fit: int, image_shape: tuple[int, ...], encoder: Encoder
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Edits that show each block alone."""
-        edits = [(len(self.grid(image_shape, encoder)), self.queries_per_epoch(n_fit))]
-        return edits, edits
+        """One stream that shows each block alone."""
+        stream = [(1, len(self.grid(image_shape, encoder)) * self.queries_per_epoch(n_fit))]
+        return stream, stream
 
     def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
         """Look at each block, then test what is left.

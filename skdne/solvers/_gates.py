@@ -125,7 +125,7 @@ class GatedErasure(BlockSolver):
     def queries_of_first_part(
         self, n_fit: int, image_shape: tuple[int, ...], encoder: Encoder
     ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-        """Edits of the steps, and of the tests that restore blocks which tell nothing."""
+        """Streams of the steps, and of the tests that restore blocks which tell nothing."""
         steps = (self.max_iter, self.batch_size)
         tests = 1 + n_erasable(self.grid(image_shape, encoder), self.max_area)
         return [steps], [steps, (tests, min(MORE * self.n_images, n_fit))]

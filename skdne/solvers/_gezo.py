@@ -115,8 +115,12 @@ class GeZO(NoiseSolver):
 
     def queries_per_epoch(self, n_images: int) -> int:
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
+        return self.n_local_iter * self.queries_per_step(n_images)
+
+    def queries_per_step(self, n_images: int) -> int:
+        """Images of one local iteration, which are on their way together."""
         n_candidates = 2 * self.n_directions + self.include_current
-        return self.n_local_iter * n_candidates * min(self.batch_size, n_images)
+        return n_candidates * min(self.batch_size, n_images)
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield one step for each local iteration r. The names are those of Algorithm 1."""
@@ -141,8 +145,6 @@ class GeZO(NoiseSolver):
         d_best = None
         B = self.batch_size
         shared = draw_batch(objective, B, np.random.default_rng(seed))
-        if self.include_current:
-            L_best = objective.value(eps, shared)
         steps, candidates = [], []
         for c in range(self.n_directions):
             rng = np.random.default_rng([*seed, c])
@@ -151,7 +153,12 @@ class GeZO(NoiseSolver):
                 rows = shared if self.shared_batch else draw_batch(objective, B, rng)
                 steps.append(d * delta)
                 candidates.append((eps + d * delta, rows))
-        for step, L in zip(steps, objective.values(candidates), strict=True):
+        if self.include_current:
+            candidates.append((eps, shared))
+        losses = objective.values(candidates)
+        if self.include_current:
+            L_best = losses.pop()
+        for step, L in zip(steps, losses, strict=True):
             if L_best > L:
                 L_best, d_best = L, step
         return d_best, L_best

@@ -23,7 +23,7 @@ class SPSA(NoiseSolver):
 
     Parameters
     ----------
-    step_size : float, default=0.1
+    step_size : float, default=0.03
         Learning rate of Adam.
     max_iter : int, default=20
         Epochs, each of ``n_local_iter`` steps.
@@ -45,9 +45,9 @@ class SPSA(NoiseSolver):
 
     Notes
     -----
-    The step is large because queries are dear: it makes the objective fall fast, and the noise grow
-    fast. A smaller one needs more queries to the same objective, and less noise. Either way a low
-    objective says that this g is fooled, not that a classifier trained anew would be.
+    A larger step, such as .1, needs fewer queries to the same objective and makes a larger noise
+    (``benchmarks/black_box.py`` has both). Either way a low objective says that this g is fooled,
+    not that a classifier trained anew would be.
 
     References
     ----------
@@ -74,7 +74,7 @@ class SPSA(NoiseSolver):
     def __init__(
         self,
         *,
-        step_size=0.1,
+        step_size=0.03,
         max_iter=20,
         n_local_iter=10,
         n_pairs=10,
@@ -100,7 +100,11 @@ class SPSA(NoiseSolver):
 
     def queries_per_epoch(self, n_images: int) -> int:
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
-        return self.n_local_iter * 2 * self.n_pairs * min(self.batch_size, n_images)
+        return self.n_local_iter * self.queries_per_step(n_images)
+
+    def queries_per_step(self, n_images: int) -> int:
+        """Images of one step, which are on their way together."""
+        return 2 * self.n_pairs * min(self.batch_size, n_images)
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield one step for each gradient estimate."""
