@@ -15,9 +15,9 @@ from skdne.canary import canary_images
 from skdne.encoders import Encoder
 
 SIZE = 16
-GEZO = GeZO(max_iter=3, n_local_iter=2, n_directions=2, batch_size=16, grid_size=4, step_size=0.05)
-SPSA_ = SPSA(max_iter=2, n_local_iter=2, n_pairs=2, batch_size=16, grid_size=4)
-ERASURE = BlockErasure(block_size=8, n_images=16, n_permutations=79, probes=("linear",))
+GEZO = GeZO(max_iter=3, n_local_iter=2, n_directions=2, batch_size=16, grid_size=4, step_size=0.1)
+SPSA_ = SPSA(max_iter=2, n_local_iter=2, n_pairs=2, batch_size=16, grid_size=4, step_size=0.1)
+ERASURE = BlockErasure(block_size=8, n_images=40, n_permutations=79, probes=("linear",))
 PREDICT = "/v1/endpoints/1:predict"
 
 
@@ -76,7 +76,7 @@ def start_fit(url, store, solvers, results):
     It is forked from one that has imported everything, so that it begins at once.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["skdne", "skdne.encoders._connection"])
+    context.set_forkserver_preload(["skdne.encoders._connection", "pytest"])
     process = context.Process(target=_fit_all, args=(url, store, solvers, results))
     process.start()
     return process
