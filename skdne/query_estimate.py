@@ -28,7 +28,7 @@ class QueryEstimate:
     A store on the encoder sends less; a service that fails is sent some images again, which comes
     on top, up to ``max_queries``.
 
-    Attributes
+    Parameters
     ----------
     solver : str or None
         Class name of the solver.

@@ -62,20 +62,54 @@ class QueryProgress:
         return
 
     def setup(self, estimator: Any, context: Any) -> None:
-        """Do nothing before the outermost fit."""
+        """Do nothing before the outermost fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The one that is fitted.
+        context : CallbackContext
+            Its place among the fits; see scikit-learn.
+        """
 
     def teardown(self, estimator: Any, context: Any) -> None:
-        """Do nothing after the outermost fit."""
+        """Do nothing after the outermost fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The one that is fitted.
+        context : CallbackContext
+            Its place among the fits; see scikit-learn.
+        """
 
     def on_fit_task_begin(self, estimator: Any, context: Any) -> None:
-        """Print the plan where a transformer's fit begins."""
+        """Print the plan where a transformer's fit begins.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The one that is fitted.
+        context : CallbackContext
+            Its place among the fits; see scikit-learn.
+        """
         if context.task_name != "epoch" and _plan(estimator) is not None:
             limit = estimator.max_queries
             bound = f"\nmax_queries={limit:,} ends it earlier." if _ends(estimator) else ""
             self._print(context, f"{estimator.query_plan_}{bound}")
 
     def on_fit_task_end(self, estimator: Any, context: Any, *, fitted_estimator: Any) -> None:
-        """Print what is done after an epoch, and after the fit."""
+        """Print what is done after an epoch, and after the fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+            The one that is fitted.
+        context : CallbackContext
+            Its place among the fits; see scikit-learn.
+        fitted_estimator : estimator
+            After an epoch a copy with what was reached, else the estimator.
+        """
         plan = _plan(estimator)
         if plan is None:
             return

@@ -97,7 +97,18 @@ class Encoder:
         return 1e-4
 
     def on_wire(self, images: np.ndarray) -> np.ndarray:
-        """Pixels as the model gets them, from images (b, C, H, W) in units of [0, 1]."""
+        """Return pixels as the model gets them.
+
+        Parameters
+        ----------
+        images : ndarray of shape (b, C, H, W)
+            Pixels in units of [0, 1].
+
+        Returns
+        -------
+        ndarray of shape (b, C, H, W)
+            Floats, or whole numbers from 0 to ``levels``.
+        """
         return np.asarray(images, dtype=np.float32)
 
     def embed(self, images: np.ndarray, on_send: OnSend | None = None) -> np.ndarray:
@@ -152,11 +163,16 @@ class Encoder:
         return in_order(work, batches, self.n_in_flight)
 
     def open_store(self) -> EmbeddingStore | None:
-        """The store, if there is one; refused if it was made with another encoder.
+        """Return the store, or None if there is none.
+
+        Returns
+        -------
+        EmbeddingStore or None
 
         Raises
         ------
         ValueError
+            The file was made with another encoder, or is no store.
         """
         return None if self.store is None else EmbeddingStore(self.store, self.fingerprint)
 

@@ -88,7 +88,14 @@ class TorchBackend(Encoder):
         return images if isinstance(images, torch.Tensor) else super().on_wire(images)
 
     def on_device(self, stored: Rows, n_channels: int) -> torch.Tensor:
-        """Images in units of [0, 1] on :attr:`torch_device`: bytes travel, and become floats there.
+        """Put images on :attr:`torch_device`: bytes travel, and become floats in [0, 1] there.
+
+        Parameters
+        ----------
+        stored : Rows
+            Images as they are kept, of :meth:`skdne.images.Images.stored`.
+        n_channels : int
+            Channels of the result; grey is repeated.
 
         Returns
         -------
