@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -143,8 +143,7 @@ def fit_noise(
     if solver is not None:
         # the noise is fitted on a copy of g, which a solver may re-train; g itself judges it
         def objective_over(rows: np.ndarray, selection: Objective | None = None) -> Objective:
-            return _WatchedObjective(
-                canary,
+            return Objective(
                 encoder,
                 images,
                 data.rows[rows],
@@ -159,6 +158,7 @@ def fit_noise(
                 strata=None if data.strata is None else data.strata[rows],
                 groups=None if data.groups is None else data.groups[rows],
                 selection=selection,
+                canary=canary,
             )
 
         L = objective_over(sets.fit, objective_over(sets.select) if len(sets.select) else None)
@@ -169,19 +169,6 @@ def fit_noise(
     if sets.report_folds and edited is not None:
         _report(result, clean, edited, data, sets, findings, solver, seed)
     return _account(result, budget, canary)
-
-
-class _WatchedObjective(Objective):
-    """An objective that notices a changed model before g stumbles over longer embeddings."""
-
-    def __init__(self, canary: Canary, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.canary = canary
-
-    def embed_each(self, edits: Sequence[tuple[torch.Tensor, np.ndarray]]) -> Iterator[np.ndarray]:
-        for embeddings in super().embed_each(edits):
-            self.canary.check_length(embeddings.shape[1])
-            yield embeddings
 
 
 def _clean(encoder: Encoder, images: Images, rows: np.ndarray, canary: Canary) -> np.ndarray:

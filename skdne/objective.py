@@ -20,6 +20,7 @@ import torch
 
 from skdne.attribute_classifier import AttributeClassifier
 from skdne.budget import QueryBudget
+from skdne.canary import Canary
 from skdne.distributed import add_up, my_part
 from skdne.embedding import embed_edits
 from skdne.encoders import Encoder, TorchBackend
@@ -76,6 +77,8 @@ class Objective:
         Class index of y, and patients, for solvers that draw by them.
     selection : Objective or None
         The same over the selection set, for solvers that judge by images they did not learn from.
+    canary : Canary or None
+        Notices a changed model before g stumbles over embeddings of another length.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class Objective:
         strata: np.ndarray | None = None,
         groups: np.ndarray | None = None,
         selection: Objective | None = None,
+        canary: Canary | None = None,
     ) -> None:
         self.encoder = encoder
         self.images = images
@@ -110,6 +114,7 @@ class Objective:
         self.strata = strata
         self.groups = groups
         self.selection = selection
+        self.canary = canary
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -185,7 +190,10 @@ class Objective:
     def embed_each(self, edits: Sequence[tuple[torch.Tensor, np.ndarray]]) -> Iterator[np.ndarray]:
         """phi(x + eps) for each noise and its rows, in order, counted as each is begun."""
         edited = [(noise, self.image_rows[rows]) for noise, rows in edits]
-        return embed_edits(self.encoder, self.images, edited, self.clip, self.budget)
+        for Z in embed_edits(self.encoder, self.images, edited, self.clip, self.budget):
+            if self.canary is not None:
+                self.canary.check_length(Z.shape[1])
+            yield Z
 
     def embed_for_gradient(
         self, gates: torch.Tensor, fill: torch.Tensor, rows: np.ndarray

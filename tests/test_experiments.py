@@ -7,7 +7,9 @@ from PIL import Image
 from scipy import stats
 
 from skdne.experiments import paper
+from skdne.experiments._encoders import encoder_named
 from skdne.experiments._released import ReleasedAdam, ReleasedGeZO
+from skdne.experiments._systems import SYSTEMS, Setting
 from skdne.experiments._tables import PAPERS, PAPERS_COLUMNS, beside_papers, half_width, table
 from skdne.experiments._tasks import real_tasks, synthetic_tasks
 
@@ -57,6 +59,26 @@ def test_the_same_settings_elsewhere_give_the_same_digits(first, tmp_path):
 def test_results_of_other_settings_are_not_mixed(first):
     with pytest.raises(SystemExit, match="results with other settings of \\['n'\\]"):
         run(first, "--n", 90, "--seeds", 1)
+
+
+def test_a_row_without_probes_keeps_its_columns(tmp_path):
+    """BiasAdv takes images: its row has no leakage, and other figures in their places."""
+    arguments = ["--n", 40, "--seeds", 1, "--tasks", "localised cue", "--encoder", "linear"]
+    run(tmp_path, *arguments, "--small", "--heads", "converged", "--systems", "ERM", "BiasAdv")
+    found = pd.read_csv(tmp_path / "results.csv").set_index("system")
+    probes = ["linear probe", "rbf probe", "mlp probe"]
+    assert found.loc["BiasAdv", probes].isna().all()
+    assert found.loc["ERM", probes].between(0, 1).all()
+    columns = ["queries", "n_train", "n_test"]
+    assert (found.loc["BiasAdv", columns] == found.loc["ERM", columns]).all()
+
+
+@pytest.mark.parametrize("systems", [SYSTEMS, paper.small(SYSTEMS)])
+def test_bias_adv_runs_on_the_encoder_of_the_other_rows(systems):
+    train, test = synthetic_tasks(40)[0].draw(0)
+    setting = Setting(encoder_named("linear"), train, test, 0, "as-printed", embed=None)
+    system = systems["BiasAdv"]
+    assert system.head(system.heads[0], setting).encoder is setting.encoder
 
 
 def test_an_unknown_task_is_named(tmp_path, capsys):
