@@ -4,24 +4,11 @@ import numpy as np
 import pytest
 from helpers import small_images
 from PIL import Image
-from servers import serve
 from service_fits import SIZE, fit, make_dne, v2, vertex
 
 from skdne import EncoderChangedError
 
 pytestmark = pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
-
-
-@pytest.fixture(scope="module")
-def v2_proxy():
-    with serve("v2") as server, serve("proxy", upstream=server.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def vertex_proxy():
-    with serve("vertex") as server, serve("proxy", upstream=server.url) as proxy:
-        yield proxy
 
 
 @pytest.fixture(params=["v2", "vertex"])

@@ -9,7 +9,6 @@ import pytest
 import sklearn
 import tenacity
 from helpers import small_images
-from servers import serve
 from service_fits import (
     CANARIES,
     ERASURE,
@@ -34,25 +33,7 @@ LONG = GeZO(max_iter=4, n_local_iter=3, n_directions=4, batch_size=16, grid_size
 N_KILLS = 20
 
 
-@pytest.fixture(scope="module")
-def binary():
-    with serve("v2") as server, serve("proxy", upstream=server.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def json():
-    with serve("mlserver") as server, serve("proxy", upstream=server.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(scope="module")
-def predict():
-    with serve("vertex") as server, serve("proxy", upstream=server.url) as proxy:
-        yield proxy
-
-
-@pytest.fixture(params=["binary", "json", "predict"])
+@pytest.fixture(params=["v2_proxy", "mlserver_proxy", "vertex_proxy"])
 def service(request):
     """The proxy before a service, and a function that makes an encoder of it."""
     proxy = request.getfixturevalue(request.param)
@@ -60,9 +41,10 @@ def service(request):
     proxy.reset_counts()
 
     def make(**options):
-        if request.param == "predict":
+        if request.param == "vertex_proxy":
             return vertex(proxy.url, **options)
-        return v2(proxy.url, **{"encoding": request.param, **options})
+        encoding = {"v2_proxy": "binary", "mlserver_proxy": "json"}[request.param]
+        return v2(proxy.url, **{"encoding": encoding, **options})
 
     return proxy, make
 
@@ -139,28 +121,28 @@ def test_a_tenth_of_requests_failing_changes_nothing(service, short_waits):
 SEED = 1
 
 
-def test_twenty_kills_leave_the_noise_as_it_is_and_lose_what_was_in_flight(binary, tmp_path):
-    binary.set_plan()
-    binary.reset_counts()
+def test_twenty_kills_leave_the_noise_as_it_is_and_lose_what_was_in_flight(v2_proxy, tmp_path):
+    v2_proxy.set_plan()
+    v2_proxy.reset_counts()
     fit_options = {"batch_size": 4}
-    unbroken = fit(v2(binary.url, **fit_options), LONG)
-    wanted = set(binary.images()) - CANARIES
+    unbroken = fit(v2(v2_proxy.url, **fit_options), LONG)
+    wanted = set(v2_proxy.images()) - CANARIES
 
-    binary.reset_counts()
-    binary.set_plan(delay=0.03)
+    v2_proxy.reset_counts()
+    v2_proxy.set_plan(delay=0.03)
     rng = np.random.default_rng(0)
-    run = (binary.url, tmp_path / "store.sqlite", {"resumed": LONG}, tmp_path / "fit")
+    run = (v2_proxy.url, tmp_path / "store.sqlite", {"resumed": LONG}, tmp_path / "fit")
     for _ in range(N_KILLS):
-        n_requests = binary.counts()["received"]["requests"] + rng.integers(1, 20)
+        n_requests = v2_proxy.counts()["received"]["requests"] + rng.integers(1, 20)
         process = start_fit(*run)
-        while binary.counts()["received"]["requests"] < n_requests:
+        while v2_proxy.counts()["received"]["requests"] < n_requests:
             assert process.exitcode is None
             time.sleep(0.005)
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL  # it was not done
-    binary.set_plan()
+    v2_proxy.set_plan()
     process = start_fit(*run)
     process.join()
     assert process.exitcode == 0
@@ -169,7 +151,7 @@ def test_twenty_kills_leave_the_noise_as_it_is_and_lose_what_was_in_flight(binar
         np.testing.assert_array_equal(resumed["noise"], unbroken.noise_)
         assert resumed["asked"] == unbroken.n_queries_
         assert resumed["sent"] < unbroken.n_sent_  # the rest was paid for
-    images = binary.images()
+    images = v2_proxy.images()
     sent_again = sum(n - 1 for image, n in images.items() if image not in CANARIES)
     assert set(images) - CANARIES == wanted
     assert 0 < sent_again <= N_KILLS * 4 * 4  # requests in flight times batch_size
@@ -177,17 +159,17 @@ def test_twenty_kills_leave_the_noise_as_it_is_and_lose_what_was_in_flight(binar
     assert sum(images[image] for image in CANARIES) <= 4 * (N_KILLS + 1) * (LONG.max_iter + 2)
 
 
-def test_two_processes_share_a_store_and_find_what_one_alone_finds(binary, tmp_path):
-    binary.set_plan()
+def test_two_processes_share_a_store_and_find_what_one_alone_finds(v2_proxy, tmp_path):
+    v2_proxy.set_plan()
     solvers = {"a": GeZO(**{**GEZO.get_params(), "step_size": 0.2}), "b": GEZO}
-    alone = {i: fit(v2(binary.url), solver) for i, solver in solvers.items()}
+    alone = {i: fit(v2(v2_proxy.url), solver) for i, solver in solvers.items()}
     assert not np.array_equal(alone["a"].noise_, alone["b"].noise_)
 
-    binary.reset_counts()
+    v2_proxy.reset_counts()
     orders = {"first": ["a", "b"], "second": ["b", "a"]}
     runs = [
         start_fit(
-            binary.url,
+            v2_proxy.url,
             tmp_path / "store.sqlite",
             {i: solvers[i] for i in order},
             tmp_path / name,
@@ -205,8 +187,8 @@ def test_two_processes_share_a_store_and_find_what_one_alone_finds(binary, tmp_p
                 np.testing.assert_array_equal(found["noise"], reference.noise_)
                 asked[name] += int(found["asked"])
                 sent += int(found["sent"])
-    assert binary.counts()["received"]["images"] == sent
-    distinct = len(set(binary.images()) - CANARIES)
+    assert v2_proxy.counts()["received"]["images"] == sent
+    distinct = len(set(v2_proxy.images()) - CANARIES)
     assert distinct <= sent < 2 * distinct < sum(asked.values())
 
 
@@ -215,12 +197,12 @@ BUDGETS = [PLAN.minimum, PLAN.minimum + 1, (PLAN.minimum + PLAN.most) // 2, PLAN
 
 
 @pytest.mark.parametrize("max_queries", BUDGETS)
-def test_a_budget_is_not_exceeded_by_one_image(binary, max_queries):
-    binary.set_plan()
-    binary.reset_counts()
+def test_a_budget_is_not_exceeded_by_one_image(v2_proxy, max_queries):
+    v2_proxy.set_plan()
+    v2_proxy.reset_counts()
     with pytest.warns(DebiasingWarning, match=f"max_queries={max_queries}"):
-        remote = fit(v2(binary.url), max_queries=max_queries)
-    counts = binary.counts()["received"]
+        remote = fit(v2(v2_proxy.url), max_queries=max_queries)
+    counts = v2_proxy.counts()["received"]
     assert counts["images"] == remote.n_sent_ <= remote.n_queries_ <= max_queries
     assert remote.stop_reason_ == "max_queries"
     local = fit(LocalEncoder(), max_queries=max_queries)
@@ -231,17 +213,17 @@ def test_a_budget_is_not_exceeded_by_one_image(binary, max_queries):
 
 
 @pytest.mark.parametrize("max_queries", BUDGETS)
-def test_nor_where_requests_fail(binary, short_waits, max_queries):
-    binary.reset_counts()
-    binary.set_plan(rate=0.2, kinds=["503", "truncated"], seed=0)
+def test_nor_where_requests_fail(v2_proxy, short_waits, max_queries):
+    v2_proxy.reset_counts()
+    v2_proxy.set_plan(rate=0.2, kinds=["503", "truncated"], seed=0)
     try:
         with pytest.warns(DebiasingWarning, match=f"max_queries={max_queries}"):
-            sent = fit(v2(binary.url), max_queries=max_queries).n_sent_
+            sent = fit(v2(v2_proxy.url), max_queries=max_queries).n_sent_
     except BudgetExhaustedError as error:  # it failed too often
         assert max_queries < BUDGETS[2]
         assert "before the noise fit began" in str(error)  # noqa: PT017
         sent = None
-    counts = binary.counts()
+    counts = v2_proxy.counts()
     assert sum(counts["faults"].values()) > counts["faults"]["ok"]
     assert counts["received"]["images"] <= max_queries
     assert sent in (None, counts["received"]["images"])

@@ -19,30 +19,6 @@ from servers.plain_client import (
 )
 
 
-@pytest.fixture(scope="module")
-def v2():
-    with serve("v2") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vertex_service():
-    with serve("vertex") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def v2_proxy(v2):
-    with serve("proxy", upstream=v2.url) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vertex_proxy(vertex_service):
-    with serve("proxy", upstream=vertex_service.url) as server:
-        yield server
-
-
 @pytest.mark.parametrize("request_of", [v2_json, v2_binary])
 def test_passes_on_and_counts(v2_proxy, request_of):
     v2_proxy.set_plan()

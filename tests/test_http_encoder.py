@@ -21,7 +21,6 @@ from fake_service import (
     metadata,
     read_v2,
     read_vertex,
-    serving,
 )
 from sklearn.base import clone
 
@@ -34,12 +33,6 @@ def v2(**options):
 
 def vertex(**options):
     return HTTPEncoder(f"{URL}/predict", "vertex", **options)
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    with serving(monkeypatch) as serve:
-        yield serve
 
 
 # What is asked and sent -------------------------------------------------------------------------

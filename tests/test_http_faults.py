@@ -3,12 +3,10 @@
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
-from types import SimpleNamespace
 
 import httpx2
 import numpy as np
 import pytest
-import tenacity
 from fake_service import (
     HEADER,
     IMAGES,
@@ -17,27 +15,12 @@ from fake_service import (
     answer_v2,
     answer_vertex,
     embed,
-    serving,
 )
 
 from skdne import HTTPEncoder
 from skdne.budget import BudgetExhaustedError
 
 EXPECTED = embed(IMAGES * 255)
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    with serving(monkeypatch) as serve:
-        yield serve
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """Seconds that were slept between attempts: none is really waited."""
-    waits = []
-    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=waits.append))
-    return waits
 
 
 def v2(**options):

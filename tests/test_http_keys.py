@@ -3,33 +3,17 @@
 import logging
 import pickle
 import traceback
-from types import SimpleNamespace
 
 import httpx2
 import numpy as np
 import pytest
-import tenacity
-from fake_service import IMAGES, URL, FakeService, answer_vertex, embed, serving
+from fake_service import IMAGES, URL, FakeService, answer_vertex, embed
 
 from skdne import HTTPEncoder
 from skdne.encoders._connection import make_client
 
 EXPECTED = embed(IMAGES * 255)
 SECRET = "s3cret/kEy+0123456789"
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    with serving(monkeypatch) as serve:
-        yield serve
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """Seconds that were slept between attempts: none is really waited."""
-    waits = []
-    monkeypatch.setattr(tenacity.nap, "time", SimpleNamespace(sleep=waits.append))
-    return waits
 
 
 @pytest.fixture

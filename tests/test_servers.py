@@ -32,24 +32,6 @@ from skdne import bundled_encoder
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(scope="module")
-def v2():
-    with serve("v2") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def vertex_service():
-    with serve("vertex") as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def mlserver():
-    with serve("mlserver") as server:
-        yield server
-
-
 def test_projection_does_not_depend_on_batches():
     images = np.random.default_rng(0).random((7, 1, 16, 16), dtype=np.float32)
     whole = Projection().embed(images)
@@ -67,23 +49,23 @@ def test_triton_serves_the_same_projection():
 
 
 class TestV2:
-    def test_metadata(self, v2):
+    def test_metadata(self, v2_server):
         for path in ("/v2/models/encoder", "/v2/models/encoder/versions/1"):
-            metadata = v2.http.get(path).json()
+            metadata = v2_server.http.get(path).json()
             assert metadata["inputs"] == [
                 {"name": "images", "datatype": "UINT8", "shape": [-1, 1, 16, 16]}
             ]
             assert metadata["outputs"][0]["shape"] == [-1, 32]
 
     @pytest.mark.parametrize("request_of", [v2_json, v2_binary])
-    def test_embeds(self, v2, request_of):
+    def test_embeds(self, v2_server, request_of):
         images = pixels()
-        reply = v2.http.post(INFER, **request_of(images))
+        reply = v2_server.http.post(INFER, **request_of(images))
         assert np.array_equal(v2_vectors(reply), expected(images))
         assert (LENGTH in reply.headers) == (request_of is v2_binary)
 
-    def test_binary_request_json_reply(self, v2):
-        reply = v2.http.post(INFER, **v2_binary(pixels(), parameters={}))
+    def test_binary_request_json_reply(self, v2_server):
+        reply = v2_server.http.post(INFER, **v2_binary(pixels(), parameters={}))
         assert LENGTH not in reply.headers
         assert np.array_equal(v2_vectors(reply), expected(pixels()))
 
@@ -113,8 +95,8 @@ class TestV2:
             (v2_json(pixels()), INFER.replace("infer", "versions/2/infer"), 404, "unknown model"),
         ],
     )
-    def test_refuses(self, v2, request_, path, status, words):
-        reply = v2.http.post(path, **request_)
+    def test_refuses(self, v2_server, request_, path, status, words):
+        reply = v2_server.http.post(path, **request_)
         assert reply.status_code == status
         assert words in reply.json()["error"]
 
@@ -141,14 +123,14 @@ class TestMLServer:
 
 
 class TestVertex:
-    def test_embeds(self, vertex_service):
-        reply = vertex_service.http.post(PREDICT, **vertex(pixels()))
+    def test_embeds(self, vertex_server):
+        reply = vertex_server.http.post(PREDICT, **vertex(pixels()))
         assert np.array_equal(vertex_vectors(reply), expected(pixels()))
 
-    def test_errors_of_single_items(self, vertex_service):
+    def test_errors_of_single_items(self, vertex_server):
         request = vertex(pixels(3))
         request["json"]["instances"][1] = {"input_bytes": "bm8gUE5H"}
-        reply = vertex_service.http.post(PREDICT, **request)
+        reply = vertex_server.http.post(PREDICT, **request)
         first, second, third = reply.json()["predictions"]
         assert reply.status_code == 200
         assert second["error"]["code"] == 3
@@ -184,7 +166,7 @@ def wait_until_gone(url):
 
 
 class TestProcess:
-    @pytest.mark.parametrize("kind", ["v2", "vertex_service", "mlserver"])
+    @pytest.mark.parametrize("kind", ["v2_server", "vertex_server", "mlserver"])
     def test_listens_on_this_machine_only(self, kind, request):
         port = int(request.getfixturevalue(kind).url.rsplit(":", 1)[1])
         with pytest.raises(OSError, match=r"refused|unreachable|assign"):
