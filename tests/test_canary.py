@@ -277,3 +277,14 @@ def test_a_process_killed_before_the_check_leaves_nothing_to_the_next(tmp_path):
     with pytest.raises(EncoderChangedError, match="5 embeddings newer"):
         Canary(encoder, (1, 8, 8), QueryBudget()).check()
     assert encoder.open_store().newest() == 0
+
+
+def test_a_change_between_two_steps_is_noticed_before_g_stumbles_over_it():
+    """Requests as large as a step: no one of them holds embeddings of both lengths."""
+    service = Service()
+    service.change = lambda vectors: (
+        longer(vectors) if service.n_requests > 3 else vectors
+    )  # a step
+    encoder = RemoteEncoder(service=service, batch_size=256)
+    with pytest.raises(EncoderChangedError, match="had 12 values, they have 13 now"):
+        fit(make_dne(GEZO, encoder=encoder))
