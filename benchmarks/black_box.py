@@ -165,7 +165,7 @@ def states(solver, L, seed):
             yield step.theta
             epoch += step.ends_epoch
             if solver.refit_every and step.ends_epoch and epoch % solver.refit_every == 0:
-                L.refit_attribute_classifier(step.theta)
+                L.attribute_classifier = L.retrained(step.theta)
     except BudgetExhaustedError:
         return
 

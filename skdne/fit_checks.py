@@ -44,11 +44,14 @@ def check_solver(
             f"MLPClassifier, after StandardScaler if any; got {attribute_classifier!r}. The "
             "solvers 'gezo' and 'spsa' take any classifier with predict_proba."
         )
-    if solver.refit_every and attribute_classifier is not None and is_fitted(attribute_classifier):
-        raise ValueError(
-            "refit_every trains the attribute classifier anew, but attribute_classifier is fitted "
-            "and stays as it is; give it unfitted, or set refit_every=None."
-        )
+    for option in ("refit_every", "n_iter_no_change"):
+        if not getattr(solver, option) or attribute_classifier is None:
+            continue
+        if is_fitted(attribute_classifier):
+            raise ValueError(
+                f"{option} trains the attribute classifier anew, but attribute_classifier is "
+                f"fitted and stays as it is; give it unfitted, or set {option}=None."
+            )
     if attribute_classifier is not None and not (
         is_differentiable(attribute_classifier) or hasattr(attribute_classifier, "predict_proba")
     ):
@@ -76,6 +79,21 @@ def check_gradient(solver: NoiseSolver | None, encoder: Encoder, images: Images)
             f"solver {type(solver).__name__} needs gradients, but the module of "
             f"{type(encoder).__name__} returns none (torch.no_grad() in its forward?); use "
             "solver='erasure', 'gezo' or 'spsa'."
+        )
+
+
+def check_early_stopping(solver: NoiseSolver | None, n_select: int) -> None:
+    """Refuse to stop early where no images can be held out to tell when.
+
+    Raises
+    ------
+    ValueError
+    """
+    if solver is not None and solver.n_iter_no_change and not n_select:
+        raise ValueError(
+            f"n_iter_no_change={solver.n_iter_no_change} stops by images that are held out, and a "
+            "class of sensitive_features has too few for that: ten, of as many patients, are "
+            "needed. Give more images, or set n_iter_no_change=None."
         )
 
 
@@ -110,5 +128,5 @@ def check_stored_noise(stored: StoredNoise, encoder: Encoder, name: str) -> None
     if encoder.input_size not in (None, stored.noise.shape[-2:]):
         raise ValueError(
             f"the noise in {name!r} has shape {stored.noise.shape}, the encoder takes images of "
-            f"{encoder.input_size}."
+            f"{encoder.input_size}; give the encoder it was learned for."
         )

@@ -20,7 +20,7 @@ from skdne.distributed import check_same_fit
 from skdne.embedding import embed_images
 from skdne.encoders import Encoder
 from skdne.findings import measure_findings
-from skdne.fit_checks import check_budget
+from skdne.fit_checks import check_budget, check_early_stopping
 from skdne.images import Images
 from skdne.leakage import Auc, conditional_auc, in_sample_auc, measure_leakage
 from skdne.noise import add_noise
@@ -68,12 +68,13 @@ def plan_fit(
     Raises
     ------
     ValueError
-        If ``max_queries`` cannot pay for it.
+        If ``max_queries`` cannot pay for it, or nothing can be held out to stop early by.
     """
     if data is None:
         sets, plan = None, plan_queries(None, encoder, images.shape, 1)
     else:
         sets = three_sets(data.cells, data.codes, data.groups, leakage, seed)
+        check_early_stopping(solver, len(sets.select))
         sizes = len(data.rows), len(sets.fit), len(sets.select)
         plan = plan_queries(solver, encoder, images.shape, *sizes)
     check_budget(max_queries, plan)

@@ -13,11 +13,13 @@ lambda         ``reg_lambda``
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 
+from skdne.attribute import cell_index
 from skdne.attribute_classifier import AttributeClassifier
 from skdne.budget import QueryBudget
 from skdne.canary import Canary
@@ -25,6 +27,7 @@ from skdne.distributed import add_up, my_part
 from skdne.embedding import embed_edits
 from skdne.encoders import Encoder, TorchBackend
 from skdne.images import Images
+from skdne.leakage import conditional_auc
 from skdne.noise import NoiseSpace, add_noise
 
 OBJECTIVES = ("cross_entropy", "confusion")
@@ -119,6 +122,19 @@ class Objective:
     def __len__(self) -> int:
         return len(self.codes)
 
+    @property
+    def cells(self) -> np.ndarray:
+        """Index of the (y, a) cell of each image; of the attribute where there is no y."""
+        return self.codes if self.strata is None else cell_index(self.codes, self.strata)
+
+    def subset(self, rows: np.ndarray) -> Objective:
+        """The same over some of its images."""
+        part = copy.copy(self)
+        for name in ("image_rows", "codes", "weights", "strata", "groups"):
+            of_all = getattr(self, name)
+            setattr(part, name, None if of_all is None else of_all[rows])
+        return part
+
     def value(self, theta: torch.Tensor, rows: np.ndarray) -> float:
         """L(eps) on ``rows``, from embeddings alone; costs ``len(rows)`` queries."""
         return self.values([(theta, rows)])[0]
@@ -211,11 +227,20 @@ class Objective:
             embeddings.append(self.encoder.forward((1 - gates) * x + gates * fill))
         return torch.cat(embeddings)
 
-    def refit_attribute_classifier(self, theta: torch.Tensor) -> None:
-        """Train g anew on the edited images; costs one query for each image."""
-        rows = np.arange(len(self))
-        embeddings = self.embed(self.space.expand(theta), rows)
-        self.attribute_classifier.fit(embeddings, self.codes, self.weights)
+    def retrained(self, theta: torch.Tensor) -> AttributeClassifier:
+        """Return a g trained anew on the edited images; costs one query for each image."""
+        embeddings = self.embed(self.space.expand(theta), np.arange(len(self)))
+        g = copy.copy(self.attribute_classifier)
+        g.fit(embeddings, self.codes, self.weights)
+        return g
+
+    def held_out_auc(self, g: AttributeClassifier, theta: torch.Tensor) -> float:
+        """AUC of g on the edited images of the selection set; costs one query for each."""
+        judges = self.selection
+        assert judges is not None
+        Z = judges.embed(judges.space.expand(theta), np.arange(len(judges)))
+        log_p = g.log_proba(torch.from_numpy(Z)).numpy()
+        return conditional_auc(judges.codes, log_p, judges.strata)
 
     def _penalty(self, noise: torch.Tensor) -> torch.Tensor:
         # vector_norm: its gradient at 0 is 0; that of sqrt(sum(eps^2)) would be nan

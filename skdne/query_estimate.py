@@ -162,8 +162,9 @@ def plan_queries(
         # of a solver that erases: nothing to measure where nothing is erased, and it may end early
         final = (everything * solver.lowers_objective, everything)
         n_epochs, of_epoch = solver.n_epochs(image_shape, encoder), solver.queries_per_epoch(n_fit)
-        checks = (2 + n_epochs, 2 + n_epochs)
-        if not solver.lowers_objective:
+        if solver.lowers_objective:
+            checks = (2 + solver.fewest_epochs(), 2 + n_epochs)
+        else:
             checks = (1 + int(fits[0][0]) // of_epoch, 2 + n_epochs)
         useful = solver.queries_at_least(n_fit, image_shape, encoder)
         minimum = 2 * n_images + useful + int(check[0]) * (2 + useful // of_epoch)
@@ -249,10 +250,11 @@ class QueryEstimateMixin:
         Notes
         -----
         For ``"adam"``, ``"gezo"``, ``"spsa"`` and None the estimate is what ``n_queries_`` will be,
-        unless a callback or ``max_queries`` ends the fit; without an attribute a fit with
-        ``solver=None`` embeds one image. The split into three sets goes by patient where
-        ``groups`` are given, and leaves nothing out where a class of the attribute has fewer than
-        ten images: then Adam, and the training of g anew, take some images more or less.
+        unless a callback, ``n_iter_no_change`` or ``max_queries`` ends the fit; without an
+        attribute a fit with ``solver=None`` embeds one image. The split into three sets goes by
+        patient where ``groups`` are given, and leaves nothing out where a class of the attribute
+        has fewer than ten images: then Adam, and the training of g anew, take some images more or
+        less.
         ``query_plan_`` of the fitted transformer knows the split.
 
         The solvers that erase look further where they find something. ``most`` is a bound, which

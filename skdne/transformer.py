@@ -119,7 +119,8 @@ class DebiasedNoiseTransformer(
     canary_ : ndarray of shape (4, d) or None
         Embeddings of four fixed images, by which a remote encoder is recognised before transform.
     stop_reason_ : str
-        Why the noise fit ended: ``"max_iter"``, ``"callback"``, ``"max_queries"``, ``"no solver"``;
+        Why the noise fit ended: ``"max_iter"``, ``"callback"``, ``"max_queries"``, ``"no solver"``,
+        ``"no_change"``: the solver's ``n_iter_no_change`` ended it;
         of a solver that erases also ``"converged"``: the attribute is not read on the selection
         set; ``"max_area"``: it shows in more of the image than may be erased; ``"not located"``: it
         is still read, and no place was found that tells it.

@@ -214,7 +214,7 @@ class Rows:
     """As much of an Objective as drawing needs."""
 
     def __init__(self, codes, groups):
-        self.codes, self.groups, self.strata = codes, groups, None
+        self.codes, self.cells, self.groups = codes, codes, groups
 
     def __len__(self):
         return len(self.codes)

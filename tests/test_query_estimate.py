@@ -84,7 +84,8 @@ class AnySearch:
 
     def __init__(self, n, encoder, selection=None):
         self.n, self.encoder, self.selection = n, encoder, selection
-        self.codes, self.strata, self.groups = np.arange(n) % 2, None, None
+        self.codes = self.cells = np.arange(n) % 2
+        self.strata, self.groups = None, None
         self.space = BlockErasure().space((1, 12, 10))
         self.asked = 0
 

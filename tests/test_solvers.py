@@ -11,7 +11,7 @@ from test_objective import make_objective
 
 from skdne import SPSA, Adam, GeZO
 from skdne.solvers import as_solver
-from skdne.solvers._spsa import draw_evenly
+from skdne.solvers._base import draw_evenly
 
 SOLVERS = [Adam(max_iter=3), GeZO(max_iter=2), SPSA(max_iter=2)]
 SEED = 7
@@ -102,7 +102,7 @@ def test_spsa_steps_along_its_formula():
     for j in range(3):
         rng = np.random.default_rng([SEED, 0, 0, j])
         u = rng.standard_normal(L.space.shape, dtype=np.float32)
-        rows = draw_evenly(L, 10, rng)
+        rows = draw_evenly(L.codes, 10, rng)
         up, down = (L.value(torch.from_numpy(sign * 0.05 * u), rows) for sign in (1, -1))
         gradient += (up - down) / (2 * 0.05) * u / 3
     first_adam_step = -0.03 * gradient / (np.abs(gradient) + 1e-8)  # lr times the sign
@@ -116,30 +116,20 @@ def test_spsa_steps_along_its_formula():
     seed=st.integers(0, 2**32 - 1),
 )
 def test_a_batch_holds_each_class_in_proportion(codes, batch_size, seed):
-    L = _Sized(np.array(codes))
-    rows = draw_evenly(L, batch_size, np.random.default_rng(seed))
+    codes = np.array(codes)
+    rows = draw_evenly(codes, batch_size, np.random.default_rng(seed))
     size = min(batch_size, len(codes))
     assert len(set(rows)) == len(rows) == size
     for k in range(3):
-        share = size * np.mean(L.codes == k)
-        assert np.floor(share) <= np.sum(L.codes[rows] == k) <= np.ceil(share)
+        share = size * np.mean(codes == k)
+        assert np.floor(share) <= np.sum(codes[rows] == k) <= np.ceil(share)
 
 
 def test_each_row_is_drawn_as_often_as_any_other():
-    L = _Sized(np.array([0, 0, 0, 0, 0, 1, 1]))
+    codes = np.array([0, 0, 0, 0, 0, 1, 1])
     rng = np.random.default_rng(SEED)
-    counts = np.bincount(np.concatenate([draw_evenly(L, 2, rng) for _ in range(7000)]))
+    counts = np.bincount(np.concatenate([draw_evenly(codes, 2, rng) for _ in range(7000)]))
     np.testing.assert_allclose(counts, 2000, atol=200)  # 5 standard deviations of 38
-
-
-class _Sized:
-    """What drawing a batch needs of an objective."""
-
-    def __init__(self, codes):
-        self.codes = codes
-
-    def __len__(self):
-        return len(self.codes)
 
 
 def test_spsa_estimates_the_gradient():

@@ -34,6 +34,14 @@ class Adam(NoiseSolver):
         Learn a grid of this size, upsampled bilinearly; None learns every pixel.
     refit_every : int or None, default=None
         Train g anew on the edited embeddings every so many epochs.
+    n_images : int or None, default=None
+        SA images to learn from, at least 8, drawn evenly over the (y, attribute) cells; None takes
+        all. A few hundred do as well, or as badly, as thousands (``benchmarks/speed.py``).
+    n_iter_no_change : int or None, default=None
+        Stop after so many epochs in which the attribute became no less readable on the selection
+        set, and keep the noise that left least: after each epoch a g is trained anew on the edited
+        images and tested on others, which sends each of them once more. None runs all epochs, as
+        the papers do.
 
     References
     ----------
@@ -60,6 +68,8 @@ class Adam(NoiseSolver):
         per_channel=False,
         grid_size=None,
         refit_every=None,
+        n_images=None,
+        n_iter_no_change=None,
     ):
         self.step_size = step_size
         self.max_iter = max_iter
@@ -69,10 +79,12 @@ class Adam(NoiseSolver):
         self.per_channel = per_channel
         self.grid_size = grid_size
         self.refit_every = refit_every
+        self.n_images = n_images
+        self.n_iter_no_change = n_iter_no_change
 
     def queries_per_epoch(self, n_images: int) -> int:
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
-        return n_images
+        return self.n_used(n_images)
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield one step for each mini-batch of each pass."""

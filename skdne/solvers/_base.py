@@ -62,6 +62,8 @@ class NoiseSolver(BaseEstimator):
     per_channel: bool
     grid_size: int | None
     refit_every: int | None
+    n_images: int | None
+    n_iter_no_change: int | None
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "max_iter": [Interval(Integral, 1, None, closed="left")],
@@ -72,6 +74,8 @@ class NoiseSolver(BaseEstimator):
         "per_channel": ["boolean"],
         "grid_size": [Interval(Integral, 1, None, closed="left"), None],
         "refit_every": [Interval(Integral, 1, None, closed="left"), None],
+        "n_images": [Interval(Integral, 8, None, closed="left"), None],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     def space(self, image_shape: tuple[int, ...]) -> NoiseSpace:
@@ -86,13 +90,23 @@ class NoiseSolver(BaseEstimator):
         """Epochs at most: how often ``on_epoch`` is called."""
         return self.max_iter
 
+    def fewest_epochs(self) -> int:
+        """Epochs at least, unless a callback or the budget ends them."""
+        if self.n_iter_no_change is None:
+            return self.max_iter
+        return min(self.max_iter, 1 + self.n_iter_no_change)  # the first one is the best so far
+
+    def n_used(self, n_images: int) -> int:
+        """How many of ``n_images`` SA images are looked at."""
+        return n_images if self.n_images is None else min(n_images, self.n_images)
+
     def queries_per_epoch(self, n_images: int) -> int:
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
         raise NotImplementedError
 
     def queries_per_step(self, n_images: int) -> int:
         """Images of one step, which are on their way together."""
-        return min(self.batch_size, n_images)
+        return min(self.batch_size, self.n_used(n_images))
 
     def queries_at_least(
         self, n_images: int, image_shape: tuple[int, ...], encoder: Encoder
@@ -115,10 +129,18 @@ class NoiseSolver(BaseEstimator):
         """
         step = self.queries_per_step(n_fit)
         full, rest = divmod(self.queries_per_epoch(n_fit), step)
-        refits = (self.max_iter - 1) // self.refit_every if self.refit_every else 0
-        streams = [(self.max_iter * full, step), (self.max_iter, rest), (refits, n_fit)]
-        exact = bill(streams, encoder.batch_size)
-        return exact, exact
+
+        def of(epochs: int) -> np.ndarray:
+            trained, judged = 0, 0
+            if self.n_iter_no_change:
+                trained = judged = epochs
+            elif self.refit_every:
+                trained = (epochs - 1) // self.refit_every
+            streams = [(epochs * full, step), (epochs, rest)]
+            streams += [(trained, self.n_used(n_fit)), (judged, self.n_used(n_select))]
+            return bill(streams, encoder.batch_size)
+
+        return of(self.fewest_epochs()), of(self.max_iter)
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield the steps of the minimisation."""
@@ -137,11 +159,16 @@ class NoiseSolver(BaseEstimator):
         Returns
         -------
         Solution
-            With the last theta that was reached, also where the budget ended an epoch midway.
+            With the last theta that was reached, also where the budget ended an epoch midway; with
+            ``n_iter_no_change`` that of the epoch which left least to read, unless a callback
+            ended it.
         """
+        objective = self._sampled(objective, seed)
         theta = objective.space.zeros()
         curve: list[float] = []
         losses: list[float] = []
+        left: list[float] = []  # AUC on the selection set, of a g trained anew, after each epoch
+        best = None
         reason = "max_iter"
         try:
             for step in self.iterate(objective, seed):
@@ -152,15 +179,50 @@ class NoiseSolver(BaseEstimator):
                 curve.append(float(np.mean(losses)))
                 losses = []
                 if on_epoch(theta, curve):
-                    reason = "callback"
+                    reason, best = "callback", None
                     break
                 epoch = len(curve)
-                if self.refit_every and epoch % self.refit_every == 0 and epoch < self.max_iter:
-                    objective.refit_attribute_classifier(theta)
+                refits = self.refit_every and epoch % self.refit_every == 0
+                if not self.n_iter_no_change and not (refits and epoch < self.max_iter):
+                    continue
+                g = objective.retrained(theta)
+                if refits:
+                    objective.attribute_classifier = g
+                if self.n_iter_no_change:
+                    left.append(objective.held_out_auc(g, theta))
+                    since = epoch - 1 - int(np.argmin(left))
+                    if not since:
+                        best = theta
+                    if since >= self.n_iter_no_change:
+                        reason = "no_change"
+                        break
         except BudgetExhaustedError:
             reason = "max_queries"
             curve += [float(np.mean(losses))] if losses else []
-        return Solution(theta, curve, reason)
+        return Solution(theta if best is None else best, curve, reason)
+
+    def _sampled(self, objective: Objective, seed: int) -> Objective:
+        """The objective over ``n_images`` of its images, and of its selection set."""
+        if self.n_images is None:
+            return objective
+        rng = np.random.default_rng([seed, self.max_iter])  # no epoch draws from it
+        part = objective.subset(draw_evenly(objective.cells, self.n_images, rng))
+        if objective.selection is not None:
+            rows = draw_evenly(objective.selection.cells, self.n_images, rng)
+            part.selection = objective.selection.subset(rows)
+        return part
+
+
+def draw_evenly(cells: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows that hold each cell in proportion, as nearly as their number allows.
+
+    Systematic sampling of rows sorted by cell: each row is as likely as any other. Without it, the
+    classes' shares, which pull the noise in opposite directions, are the luck of a small batch.
+    """
+    n = len(cells)
+    by_cell = np.lexsort((rng.random(n), cells))
+    size = min(size, n)
+    return by_cell[(rng.integers(n) + n * np.arange(size)) // size]
 
 
 def draw_batch(objective: Objective, batch_size: int, rng: np.random.Generator) -> np.ndarray:

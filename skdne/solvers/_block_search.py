@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from skdne.attribute import cell_index
 from skdne.block_test import (
     N_FOLDS,
     Design,
@@ -175,7 +174,7 @@ def draw_balanced(L: Objective, n_images: int, rng: np.random.Generator) -> np.n
     rows = rng.permutation(len(L))
     if L.groups is not None:
         rows = rows[np.unique(L.groups[rows], return_index=True)[1]]
-    cells = L.codes if L.strata is None else cell_index(L.codes, L.strata)
+    cells = L.cells
     present = np.unique(cells[rows])
     each = max(1, n_images // len(present))
     return np.sort(np.concatenate([rows[cells[rows] == cell][:each] for cell in present]))

@@ -29,6 +29,7 @@ class BlockSolver(NoiseSolver):
     lowers_objective: ClassVar[bool] = False
     clip = True  # without clipping an erased block still tells everything
     refit_every = None
+    n_iter_no_change = None
 
     block_size: int | None
     n_images: int

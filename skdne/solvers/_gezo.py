@@ -41,7 +41,7 @@ class GeZO(NoiseSolver):
         leave the search stuck at zero: the penalty on a step exceeds all that it changes.
     batch_size : int, default=64
         SA images of one evaluation.
-    clip, radius, per_channel, refit_every
+    clip, radius, per_channel, refit_every, n_images, n_iter_no_change
         See :class:`Adam`.
     grid_size : int or None, default=16
         Learn a grid of this size, upsampled bilinearly; None (as printed) learns every pixel.
@@ -98,6 +98,8 @@ class GeZO(NoiseSolver):
         per_channel=False,
         grid_size=16,
         refit_every=None,
+        n_images=None,
+        n_iter_no_change=None,
     ):
         self.step_size = step_size
         self.max_iter = max_iter
@@ -113,6 +115,8 @@ class GeZO(NoiseSolver):
         self.per_channel = per_channel
         self.grid_size = grid_size
         self.refit_every = refit_every
+        self.n_images = n_images
+        self.n_iter_no_change = n_iter_no_change
 
     def queries_per_epoch(self, n_images: int) -> int:
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
@@ -121,7 +125,7 @@ class GeZO(NoiseSolver):
     def queries_per_step(self, n_images: int) -> int:
         """Images of one local iteration, which are on their way together."""
         n_candidates = 2 * self.n_directions + self.include_current
-        return n_candidates * min(self.batch_size, n_images)
+        return n_candidates * super().queries_per_step(n_images)
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield one step for each local iteration r. The names are those of Algorithm 1."""

@@ -11,7 +11,7 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from skdne.objective import Objective
-from skdne.solvers._base import NoiseSolver, Step, gaussian
+from skdne.solvers._base import NoiseSolver, Step, draw_evenly, gaussian
 
 
 class SPSA(NoiseSolver):
@@ -38,7 +38,7 @@ class SPSA(NoiseSolver):
         SA images of one evaluation, drawn evenly over the classes of the attribute; a step costs
         ``2 * n_pairs * batch_size`` queries. A query buys most where it tries another direction,
         so few images and many pairs are better than the reverse.
-    clip, radius, per_channel, refit_every
+    clip, radius, per_channel, refit_every, n_images, n_iter_no_change
         See :class:`Adam`.
     grid_size : int or None, default=None
         Learn a grid of this size, upsampled bilinearly; None learns every pixel.
@@ -85,6 +85,8 @@ class SPSA(NoiseSolver):
         per_channel=False,
         grid_size=None,
         refit_every=None,
+        n_images=None,
+        n_iter_no_change=None,
     ):
         self.step_size = step_size
         self.max_iter = max_iter
@@ -97,6 +99,8 @@ class SPSA(NoiseSolver):
         self.per_channel = per_channel
         self.grid_size = grid_size
         self.refit_every = refit_every
+        self.n_images = n_images
+        self.n_iter_no_change = n_iter_no_change
 
     def queries_per_epoch(self, n_images: int) -> int:
         """Images that one epoch sends for ``n_images`` SA images, without re-training g."""
@@ -104,7 +108,7 @@ class SPSA(NoiseSolver):
 
     def queries_per_step(self, n_images: int) -> int:
         """Images of one step, which are on their way together."""
-        return 2 * self.n_pairs * min(self.batch_size, n_images)
+        return 2 * self.n_pairs * super().queries_per_step(n_images)
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield one step for each gradient estimate."""
@@ -119,7 +123,7 @@ class SPSA(NoiseSolver):
                 for j in range(P):
                     rng = np.random.default_rng([seed, epoch, r, j])
                     u = gaussian(objective.space, rng)
-                    rows = draw_evenly(objective, self.batch_size, rng)
+                    rows = draw_evenly(objective.codes, self.batch_size, rng)
                     directions.append(u)
                     candidates.append((theta + sigma * u, rows))
                     candidates.append((theta - sigma * u, rows))
@@ -131,15 +135,3 @@ class SPSA(NoiseSolver):
                 optimizer.step()
                 theta.copy_(objective.space.project(theta, self.radius))
                 yield Step(theta.clone(), float(np.mean(losses)), r == self.n_local_iter - 1)
-
-
-def draw_evenly(objective: Objective, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of a mini-batch that holds each class in proportion, as nearly as its size allows.
-
-    Systematic sampling of rows sorted by class: each row is as likely as any other. Without it, the
-    classes' shares, which pull the noise in opposite directions, are the luck of the batch.
-    """
-    n = len(objective)
-    by_class = np.lexsort((rng.random(n), objective.codes))
-    size = min(batch_size, n)
-    return by_class[(rng.integers(n) + n * np.arange(size)) // size]
