@@ -48,7 +48,9 @@ def encode_labels(labels: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
     try:
         classes, codes[~missing] = np.unique(present, return_inverse=True)
     except TypeError as error:
-        raise TypeError(f"{name} mixes labels that cannot be sorted: {error}.") from error
+        raise TypeError(
+            f"{name} mixes labels that cannot be sorted: {error}; give labels of one type."
+        ) from error
     if classes.dtype == object:  # strings from pandas: a plain numpy type pickles and prints better
         strings = all(isinstance(c, str) for c in classes)
         classes = classes.astype(str) if strings else classes
@@ -81,6 +83,18 @@ def cell_index(codes: np.ndarray, strata: np.ndarray) -> np.ndarray:
     return strata * (codes.max() + 1) + codes
 
 
+def draw_evenly(cells: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Rows that hold each cell in proportion, as nearly as their number allows.
+
+    Systematic sampling of rows sorted by cell: each row is as likely as any other. Without it, the
+    classes' shares, which pull the noise in opposite directions, are the luck of a small batch.
+    """
+    n = len(cells)
+    by_cell = np.lexsort((rng.random(n), cells))
+    size = min(size, n)
+    return by_cell[(rng.integers(n) + n * np.arange(size)) // size]
+
+
 @dataclasses.dataclass(frozen=True)
 class SensitiveData:
     """The images that have an attribute: rows of X, their classes, cells, weights and patients.
@@ -96,6 +110,28 @@ class SensitiveData:
     cell_names: list[str]
     weights: np.ndarray
     groups: np.ndarray | None
+
+    def subsample(self, size: int | None, seed: int) -> SensitiveData:
+        """At most ``size`` of the images, each cell in proportion; None keeps all."""
+        if size is None or len(self.rows) <= size:
+            return self
+        drawn = np.sort(draw_evenly(self.cells, size, np.random.default_rng(seed)))
+        codes, strata = self.codes[drawn], None if self.strata is None else self.strata[drawn]
+        lost = np.setdiff1d(np.arange(len(self.classes)), codes)
+        if len(lost):
+            raise ValueError(
+                f"subsample={size} of {len(self.rows)} images leaves none with the attribute "
+                f"{self.classes.tolist()[lost[0]]!r}; raise it, or merge rare classes."
+            )
+        return dataclasses.replace(
+            self,
+            rows=self.rows[drawn],
+            codes=codes,
+            strata=strata,
+            cells=self.cells[drawn],
+            weights=cell_weights(codes, strata),
+            groups=None if self.groups is None else self.groups[drawn],
+        )
 
 
 def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -> SensitiveData:
@@ -174,7 +210,7 @@ def _strata(y: Any) -> tuple[np.ndarray | None, list[str]]:
     if continuous or len(classes) > MAX_CLASSES:
         diagnostics.warn(
             "y is continuous or has too many classes to balance the attribute within it; it is "
-            "ignored, and leakage includes any relation between y and the attribute."
+            "ignored, and leakage includes any relation between y and the attribute. Bin y."
         )
         return None, []
     names = [str(c) for c in classes]

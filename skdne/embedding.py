@@ -18,8 +18,8 @@ from skdne.noise import add_noise
 
 Edits = Sequence[tuple[torch.Tensor | None, np.ndarray]]
 
-# Parts that are read at once: while the encoder has one, the next is read and decoded.
-N_AHEAD = 2
+# Parts that are read at once: while the encoder has one, the next two are read and decoded.
+N_AHEAD = 3
 
 
 def embed_images(

@@ -223,6 +223,7 @@ class QueryEstimateMixin:
     solver: Any
     image_shape: Any
     leakage: bool
+    subsample: int | None
 
     def estimate_queries(
         self, n_samples: int, image_shape: Sequence[int] | None = None
@@ -274,7 +275,7 @@ class QueryEstimateMixin:
         if solver is not None and not solver.lowers_objective:
             encoder.load()  # some know their size and patches only then
             shape = self._shape_seen(encoder, image_shape)
-        n = int(n_samples)
+        n = min(int(n_samples), self.subsample or int(n_samples))
         halves = np.arange(n) % 2
         sets = three_sets(halves, halves, None, self.leakage, 0)
         return plan_queries(solver, encoder, shape, n, len(sets.fit), len(sets.select))

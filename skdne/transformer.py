@@ -69,6 +69,10 @@ class DebiasedNoiseTransformer(
         Shape of an image where X holds flat rows; (H, W), (C, H, W) or (H, W, C).
     leakage : bool, default=True
         Measure ``leakage_``; it takes 30% of the SA images away from the fit.
+    subsample : int or None, default=10_000
+        Most SA images that fit uses, at least 20, for the noise and to measure what it does; of
+        more it draws so many, each (y, attribute) cell in proportion. So neither what a fit costs
+        nor its memory grows with n. None uses all.
     max_queries : int or None, default=None
         Most images that fit may send to the encoder, all included, also those sent again.
     random_state : int, RandomState instance or None, default=None
@@ -164,6 +168,7 @@ class DebiasedNoiseTransformer(
         "objective": [StrOptions(set(OBJECTIVES))],
         "reg_lambda": [Interval(Real, 0, None, closed="left")],
         "leakage": ["boolean"],
+        "subsample": [Interval(Integral, 20, None, closed="left"), None],
         "max_queries": [Interval(Integral, 1, None, closed="left"), None],
         "random_state": ["random_state"],
     }
@@ -178,6 +183,7 @@ class DebiasedNoiseTransformer(
         attribute_classifier=None,
         image_shape=None,
         leakage=True,
+        subsample=10_000,
         max_queries=None,
         random_state=None,
     ):
@@ -188,6 +194,7 @@ class DebiasedNoiseTransformer(
         self.attribute_classifier = attribute_classifier
         self.image_shape = image_shape
         self.leakage = leakage
+        self.subsample = subsample
         self.max_queries = max_queries
         self.random_state = random_state
 
@@ -236,13 +243,13 @@ class DebiasedNoiseTransformer(
         check_solver(solver, encoder, self.attribute_classifier, sensitive_features)
         encoder.load()
         images = self._images(X, encoder, reset=True)
+        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         data = None
         if sensitive_features is not None:
             data = check_sensitive_data(sensitive_features, y, groups, len(images))
+            data = data.subsample(self.subsample, seed)
         labels = check_findings(y, findings, len(images))
         check_gradient(solver, encoder, images)
-        seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-
         sets, self.query_plan_ = plan_fit(
             encoder, images, data, solver, self.leakage, self.max_queries, seed
         )

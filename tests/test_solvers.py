@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from test_objective import make_objective
 
 from skdne import SPSA, Adam, GeZO
+from skdne.attribute import draw_evenly
 from skdne.solvers import as_solver
-from skdne.solvers._base import draw_evenly
 
 SOLVERS = [Adam(max_iter=3), GeZO(max_iter=2), SPSA(max_iter=2)]
 SEED = 7

@@ -13,6 +13,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
+from skdne.attribute import draw_evenly
 from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder
 from skdne.noise import NoiseSpace
@@ -211,18 +212,6 @@ class NoiseSolver(BaseEstimator):
             rows = draw_evenly(objective.selection.cells, self.n_images, rng)
             part.selection = objective.selection.subset(rows)
         return part
-
-
-def draw_evenly(cells: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows that hold each cell in proportion, as nearly as their number allows.
-
-    Systematic sampling of rows sorted by cell: each row is as likely as any other. Without it, the
-    classes' shares, which pull the noise in opposite directions, are the luck of a small batch.
-    """
-    n = len(cells)
-    by_cell = np.lexsort((rng.random(n), cells))
-    size = min(size, n)
-    return by_cell[(rng.integers(n) + n * np.arange(size)) // size]
 
 
 def draw_batch(objective: Objective, batch_size: int, rng: np.random.Generator) -> np.ndarray:

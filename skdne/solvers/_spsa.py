@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 
+from skdne.attribute import draw_evenly
 from skdne.objective import Objective
-from skdne.solvers._base import NoiseSolver, Step, draw_evenly, gaussian
+from skdne.solvers._base import NoiseSolver, Step, gaussian
 
 
 class SPSA(NoiseSolver):

@@ -1,4 +1,4 @@
-"""Fewer passes: solvers that stop on the selection set, or look at some of the images only."""
+"""Fewer passes: a fit that takes some of the images, a solver that takes fewer or stops early."""
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ from sklearn.metrics import roc_auc_score
 from test_objective import make_objective
 
 from skdne import SPSA, Adam, DebiasedNoiseTransformer
+from skdne.attribute import check_sensitive_data
 
 pytestmark = pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
 
@@ -139,3 +140,43 @@ def test_it_is_refused_where_nothing_can_tell():
         make_dne(solver, encoder=small_encoder(), attribute_classifier=g).fit(
             X, y, sensitive_features=a
         )
+
+
+@pytest.mark.parametrize("with_y", [True, False])
+def test_a_subsample_is_what_a_fit_of_those_images_alone_would_have_seen(with_y):
+    _, y, a = small_images(300, correlation=0.5)
+    y = y if with_y else None
+    a[::7] = None
+    whole = check_sensitive_data(a, y, np.arange(300) // 2, 300)
+    part = whole.subsample(101, SEED)
+    assert len(np.unique(part.rows)) == 101
+    assert set(part.rows) <= set(whole.rows)
+    alone = np.full(300, None, dtype=object)
+    alone[part.rows] = a[part.rows]
+    expected = check_sensitive_data(alone, y, np.arange(300) // 2, 300)
+    for name in ("rows", "codes", "strata", "cells", "weights", "groups"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(expected, name))
+    for cell in np.unique(whole.cells):
+        share = 101 * np.mean(whole.cells == cell)
+        assert abs(np.sum(part.cells == cell) - share) < 1
+    assert whole.subsample(300, SEED) is whole.subsample(None, SEED) is whole
+
+
+def test_a_fit_sends_no_more_than_its_subsample():
+    X, y, a = small_images(300)
+    dne = make_dne(Adam(max_iter=2), encoder=small_encoder(), leakage=True, subsample=100)
+    plan = dne.estimate_queries(300)
+    dne.fit(X, y, sensitive_features=a)
+    assert plan == dne.query_plan_ == clone(dne).estimate_queries(100)
+    assert plan.clean == 100
+    assert dne.n_queries_ == plan.most == 100 + 2 * 50 + 100
+    assert dne.leakage_["linear"]["before"].auc > 0.9
+    whole = clone(dne).set_params(subsample=None).fit(X, y, sensitive_features=a)
+    assert whole.query_plan_.clean == 300
+
+
+def test_a_subsample_that_loses_a_class_is_refused():
+    X, y, a = small_images(300)
+    a[:3] = "X"
+    with pytest.raises(ValueError, match=r"subsample=20 of 300 .* none .* 'X'; raise it"):
+        make_dne("adam", encoder=small_encoder(), subsample=20).fit(X, y, sensitive_features=a)
