@@ -37,6 +37,7 @@ import timm
 import torch
 from _search import samples, search
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 import skdne
 from skdne import SPSA, Adam, DebiasedNoiseTransformer, TorchEncoder, bundled_encoder
@@ -91,6 +92,25 @@ class Bare:
     @torch.enable_grad()
     def backward(self, n):
         self._run(n, gradient=True)
+
+
+def matrix_rate(device, dtype, size=2048):
+    """FLOP/s of a matrix product of the device, the best of ten: what no encoder can pass."""
+    A = torch.rand(size, size, device=device).to(dtype)
+
+    def product():
+        A @ A
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return 2 * size**3 / min(seconds(product)[0] for _ in range(10))
+
+
+def flop_of_an_image(bare):
+    """FLOP of a forward pass, as torch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        bare.forward(len(bare.batch))
+    return counter.get_total_flops() / len(bare.batch)
 
 
 def seconds(function):
@@ -159,6 +179,16 @@ def bound(encoder, n, n_rounds):
         for name, taken in found.items():
             passes = sent.get(name, n)
             rates[f"{name}, {label}"] = [passes / wall for wall, _ in taken]
+        if size == encoder.input_size[0]:
+            precision = torch.bfloat16 if runs_in_bfloat16(encoder.precision, bare.device) else None
+            large = 8192 if bare.device.type == "cuda" else 2048
+            rate = matrix_rate(bare.device, precision or torch.float32, large)
+            rates["TFLOP/s of a matrix product, same precision"] = [rate / 1e12]
+            flop = flop_of_an_image(bare)
+            for name in ("bare forward", "transform"):
+                ratios[f"{name}, FLOP/s / those of a matrix product"] = [
+                    flop * each / rate for each in rates[f"{name}, {label}"]
+                ]
         of = {name: np.array(taken) / n for name, taken in found.items()}
         expected = {"transform": of["bare forward"] * n}
         if sent:
@@ -281,7 +311,7 @@ def main():
         return
     warnings.simplefilter("ignore", skdne.DebiasingWarning)
     encoder = make_encoder(options.encoder, options.device, options.precision, options.batch_size)
-    n, n_rounds = (128, 3) if options.quick else (512, 7)
+    n, n_rounds = (128, 3) if options.quick else (1024, 5)
     n, n_rounds = options.n or n, options.rounds or n_rounds
     arguments = {name: str(value) for name, value in vars(options).items()}
     result = {"machine": machine(encoder), "arguments": arguments, "images/s": {}, "ratios": {}}

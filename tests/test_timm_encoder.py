@@ -3,6 +3,8 @@
 import argparse
 import os
 import pickle
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import huggingface_hub.constants
@@ -318,3 +320,10 @@ def test_embedding_first_does_not_spoil_the_gradient(tmp_path):
     images = torch.zeros(1, 1, 128, 128, requires_grad=True)
     encoder.forward(images).sum().backward()
     assert images.grad is not None
+
+
+def test_timm_is_imported_when_a_model_of_it_is_asked_for():
+    code = "import sys, skdne; print('timm' in sys.modules); skdne.bundled_encoder().load(); "
+    code += "print('timm' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]

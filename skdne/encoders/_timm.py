@@ -6,15 +6,14 @@ import dataclasses
 import os
 from typing import Any
 
-import timm
 import torch
 from torch import nn
 
-from skdne.encoders._timm_weights import build_model
+from skdne.encoders._timm_weights import build_model, config_of, known_config
 from skdne.encoders._torch import TorchBackend
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TimmEncoder(TorchBackend):
     """Encoder from timm: pretrained weights by name, or a local checkpoint.
 
@@ -87,7 +86,7 @@ class TimmEncoder(TorchBackend):
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         object.__setattr__(self, "_given", given)
         if not self.model_name.startswith("hf-hub:"):  # those say only once they are loaded
-            self._fill_in(_known_config(self.model_name))
+            self._fill_in(known_config(self.model_name))
 
     def __eq__(self, other: object) -> bool:
         # what was given, not what hf-hub: names learn when they are loaded
@@ -131,9 +130,7 @@ class TimmEncoder(TorchBackend):
             str(self.torch_device),
         )
         if self.model_name.startswith("hf-hub:"):
-            known = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
-            config = {k: v for k, v in module.pretrained_cfg.items() if k in known}
-            self._fill_in(timm.models.PretrainedCfg(**config))
+            self._fill_in(config_of(module))
         return module
 
     @property
@@ -166,11 +163,3 @@ class TimmEncoder(TorchBackend):
 
 def _rebuild(state: dict[str, Any]) -> TimmEncoder:
     return TimmEncoder(**state)
-
-
-def _known_config(model_name: str) -> Any:
-    """What timm knows of a model by its name, without a network; None for an unknown model."""
-    try:
-        return timm.models.get_pretrained_cfg(model_name)
-    except RuntimeError:  # a known model, an unknown tag
-        return None

@@ -1,8 +1,13 @@
-"""Building timm models and reading their weights: pretrained, from a file, or the bundled ones."""
+"""Building timm models and reading their weights: pretrained, from a file, or the bundled ones.
+
+timm, with torchvision behind it, takes longer to import than all else together; so it is imported
+when a model of it is first asked for.
+"""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 import functools
 import pickle
@@ -10,7 +15,6 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, load_file
@@ -62,7 +66,29 @@ def build_model(
     return frozen(model).to(device)
 
 
+def known_config(model_name: str) -> Any:
+    """What timm knows of a model by its name, without a network; None for an unknown model."""
+    import timm
+
+    try:
+        return timm.models.get_pretrained_cfg(model_name)
+    except RuntimeError:  # a known model, an unknown tag
+        return None
+
+
+def config_of(module: Any) -> Any:
+    """What a model of a hub says about itself."""
+    import timm
+
+    known = {field.name for field in dataclasses.fields(timm.models.PretrainedCfg)}
+    return timm.models.PretrainedCfg(
+        **{k: v for k, v in module.pretrained_cfg.items() if k in known}
+    )
+
+
 def _create(model_name: str, **kwargs: Any) -> Any:
+    import timm
+
     try:
         return timm.create_model(model_name, **kwargs)
     except RuntimeError as error:
@@ -92,7 +118,7 @@ def _read_checkpoint(path: str) -> tuple[dict[str, torch.Tensor], bool]:
     if path == BUNDLED:
         return load((files("skdne.encoders") / "bundled.safetensors").read_bytes()), False
     if not Path(path).is_file():
-        raise FileNotFoundError(f"checkpoint {path!r} does not exist, or is a folder.")
+        raise FileNotFoundError(f"checkpoint {path!r} does not exist, or is a folder; give a file.")
     try:
         if path.endswith(".safetensors"):
             return load_file(path), False
