@@ -27,14 +27,19 @@ import pandas as pd
 from PIL import Image
 from sklearn.utils import Bunch
 
-from skdne import BlockErasure, DebiasedNoiseTransformer, DebiasingWarning
+from skdne import (
+    BlockErasure,
+    DebiasedNoiseTransformer,
+    DebiasingWarning,
+    LeakageDisplay,
+    NoiseDisplay,
+)
 from skdne.datasets import (
     encoder_training_patients,
     make_biased_images,
     plant_opacity,
     plant_stamp,
 )
-from skdne.display import NoiseDisplay
 
 SIDE = 128  # pixels
 
@@ -183,30 +188,13 @@ print(table.rename_axis(columns=None).to_string())
 # A verdict is "removed" where the intervals of all three probes end left of the dotted line. Few
 # held-out images make wide intervals, and the verdict says no more than they do.
 
-LABELS = {
-    "linear": "attribute, linear probe",
-    "rbf": "attribute, RBF probe",
-    "mlp": "attribute, MLP probe",
-    "disease": "disease, linear probe",
-}
-STYLES = {
-    "before": {"color": "0.45", "marker": "o", "markerfacecolor": "white"},
-    "after": {"color": "#E66100", "marker": "D"},
-}
-figure, axes = plt.subplots(1, 3, figsize=(10.5, 3.6), sharey=True, layout="constrained")
+figure, axes = plt.subplots(1, 3, figsize=(11, 3.9), sharey=True, layout="constrained")
 for ax, (name, dne) in zip(axes, fitted.items(), strict=True):
-    for offset, (edit, style) in zip((-0.14, 0.14), STYLES.items(), strict=True):
-        part = results[(results["case"] == name) & (results["edit"] == edit)]
-        low, high = part["auc"] - part["low"], part["high"] - part["auc"]
-        place = np.arange(len(part)) + offset
-        ax.errorbar(part["auc"], place, xerr=[low, high], fmt=" ", capsize=3, label=edit, **style)
-    ax.axvline(0.5, color="0.6", linewidth=1, zorder=0)
-    ax.axvline(0.6, ymin=0.26, color="black", linestyle=":", linewidth=1.2, zorder=0)
-    ax.axhline(2.5, color="0.8", linewidth=1, zorder=0)
-    ax.set_title(name + ":\n" + textwrap.fill(dne.verdict_.outcome, 24), fontsize="medium")
-    ax.set(xlim=(0.15, 1.03), ylim=(3.5, -0.5), xlabel="AUC")
-axes[0].set_yticks(range(len(LABELS)), LABELS.values())
-figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower right", ncols=2)
+    LeakageDisplay.from_estimator(dne, ax=ax)
+    ax.set_title(f"{name}:\n{ax.get_title()}", fontsize="medium")
+    ax.set_xlim(0.15, 1.03)
+for ax in (axes[0], axes[2]):
+    ax.get_legend().remove()
 pictures["before_and_after"] = figure
 
 print()

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from skdne.budget import BudgetExhaustedError
 from skdne.canary import EncoderChangedError
 from skdne.diagnostics import DebiasingWarning
-from skdne.display import NoiseDisplay
+from skdne.display import FrontierDisplay, LeakageDisplay, NoiseDisplay, SearchDisplay
 from skdne.embedding_eraser import EmbeddingEraser
 from skdne.encoders import (
     CallableEncoder,
@@ -34,14 +34,17 @@ __all__ = [
     "EmbeddingEraser",
     "Encoder",
     "EncoderChangedError",
+    "FrontierDisplay",
     "GatedErasure",
     "GeZO",
     "HTTPEncoder",
+    "LeakageDisplay",
     "NoiseDisplay",
     "NoiseSolver",
     "PixelRangeWarning",
     "QueryEstimate",
     "QueryProgress",
+    "SearchDisplay",
     "TimmEncoder",
     "TorchEncoder",
     "bundled_encoder",

@@ -56,6 +56,17 @@ def test_the_same_settings_elsewhere_give_the_same_digits(first, tmp_path):
     pd.testing.assert_frame_equal(ours, theirs.loc[ours.index])
 
 
+def test_pictures_of_what_was_measured_are_written(first, capsys, monkeypatch):
+    monkeypatch.setattr(paper, "draw_noises", lambda *_: [])  # fits noises
+    run(
+        first, "--n", 80, "--seeds", 2, "--tasks", "localised cue", "--systems", *FAST, "--pictures"
+    )
+    wrote = [line for line in capsys.readouterr().out.splitlines() if line.startswith("wrote")]
+    names = [f"frontier_localised_cue_{head}.png" for head in ("converged", "papers")]
+    assert sorted(line.rpartition("/")[2] for line in wrote) == names
+    assert all((first / name).stat().st_size > 10_000 for name in names)
+
+
 def test_results_of_other_settings_are_not_mixed(first):
     with pytest.raises(SystemExit, match="results with other settings of \\['n'\\]"):
         run(first, "--n", 90, "--seeds", 1)

@@ -12,23 +12,24 @@ from numpy.typing import NDArray
 
 from skdne.audit import _scores
 from skdne.audit._input import AuditData
+from skdne.drawing import (
+    AFTER,
+    BEFORE,
+    COLOURS,
+    FLAG,
+    LINES,
+    draw_points,
+    load_matplotlib,
+    plain_rows,
+)
 from skdne.panels import draw_edits
 
-# told apart with every common colour blindness, and in grey
-_AFTER, _BEFORE, _FLAG = "#0072B2", "#767676", "#D55E00"
-_LINES = ["-", "--", "-.", ":"]
-_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000"]
 WIDTH = 5.2  # inches: its text can still be read on a phone
 
 
 def new_figure(height: float, rows: int = 1, width: float = WIDTH) -> tuple[Any, NDArray[Any]]:
     """Return a figure without a window, and its axes in one column."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            'FairnessAudit.to_html needs matplotlib; install it with: pip install "skdne[plot]"'
-        ) from error
+    Figure = load_matplotlib("FairnessAudit.to_html", "matplotlib.figure").Figure
     figure = Figure(figsize=(width, height), layout="constrained")
     return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
 
@@ -45,48 +46,30 @@ def intervals(ax: Any, frame: pd.DataFrame, labels: list[str], flags: bool = Fal
     place = np.arange(len(frame), dtype=float)
     both = frame["baseline"].notna().any()
     for i, row in enumerate(frame.to_dict("records")):
-        colour = _FLAG if flags and row["flagged"] is True else _AFTER
-        _bar(ax, place[i] + 0.13 * both, row["value"], row["low"], row["high"], colour, "o")
+        y, colour = place[i] + 0.13 * both, FLAG if flags and row["flagged"] is True else AFTER
+        draw_points(ax, row["value"], y, x_ends=[row["low"], row["high"]], colour=colour)
         if both:
-            sides = row["baseline"], row["baseline_low"], row["baseline_high"]
-            _bar(ax, place[i] - 0.17, *sides, _BEFORE, "s", hollow=True)
+            ends = [row["baseline_low"], row["baseline_high"]]
+            y_before = place[i] - 0.17
+            draw_points(
+                ax, row["baseline"], y_before, x_ends=ends, colour=BEFORE, marker="s", hollow=True
+            )
         if flags and not np.isnan(row["null"]):
-            ax.plot([row["null"]], [place[i] + 0.13 * both], "k|", markersize=13, zorder=4)
-    ax.set_yticks(place, labels)
-    ax.set_ylim(len(frame) - 0.5, -0.5)
-    ax.grid(axis="x", color="#DDDDDD", linewidth=0.7)
-    ax.set_axisbelow(True)
-    ax.tick_params(axis="y", length=0)
-    for side in ("top", "right", "left"):
-        ax.spines[side].set_visible(False)
-
-
-def _bar(
-    ax: Any,
-    y: float,
-    value: float,
-    low: float,
-    high: float,
-    colour: str,
-    marker: str,
-    hollow: bool = False,
-) -> None:
-    ax.plot([low, high], [y, y], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=2)
-    face = "white" if hollow else colour
-    ax.plot([value], [y], marker, color=colour, markerfacecolor=face, markersize=6.5, zorder=3)
+            ax.plot([row["null"]], [y], "k|", markersize=13, zorder=4)
+    plain_rows(ax, labels)
 
 
 def legend(figure: Any, both: bool, flags: bool = False, after: str = "audited") -> None:
     """Say what the marks are, above the axes."""
     from matplotlib.lines import Line2D
 
-    marks = [Line2D([], [], color=_AFTER, marker="o", linewidth=2, label=after)]
+    marks = [Line2D([], [], color=AFTER, marker="o", linewidth=2, label=after)]
     if both:
-        square = Line2D([], [], color=_BEFORE, marker="s", linewidth=2, label="baseline")
+        square = Line2D([], [], color=BEFORE, marker="s", linewidth=2, label="baseline")
         square.set_markerfacecolor("white")
         marks.append(square)
     if flags:
-        marks.append(Line2D([], [], color=_FLAG, marker="o", linewidth=2, label="flagged"))
+        marks.append(Line2D([], [], color=FLAG, marker="o", linewidth=2, label="flagged"))
         marks.append(
             Line2D([], [], color="k", marker="|", linewidth=0, markersize=11, label="by chance")
         )
@@ -161,13 +144,13 @@ def calibration(data: AuditData) -> str | None:
         bins = np.array_split(rows[np.argsort(forecast[rows])], min(len(rows) // 15, 10) or 1)
         points = [(forecast[b].mean(), outcome[b].mean()) for b in bins if len(b)]
         if points:
-            style = _LINES[(g // len(_COLOURS)) % len(_LINES)]
+            style = LINES[(g // len(COLOURS)) % len(LINES)]
             ax.plot(
                 *np.array(points).T,
                 marker="o",
                 markersize=5,
                 linestyle=style,
-                color=_COLOURS[g % len(_COLOURS)],
+                color=COLOURS[g % len(COLOURS)],
                 label=_wrap(group),
             )
     ax.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from skdne import DebiasedNoiseTransformer, NoiseDisplay
-from skdne.display import _pyplot
+from skdne import DebiasedNoiseTransformer, FrontierDisplay, NoiseDisplay, SearchDisplay
+from skdne.drawing import load_matplotlib
 from skdne.encoders import Encoder
+from skdne.experiments._tables import half_width
 from skdne.experiments._tasks import Task
 
 SHOWN = ("accuracy", "EO_p", "EO_n", "linear probe")
@@ -20,30 +21,40 @@ SHOWN = ("accuracy", "EO_p", "EO_n", "linear probe")
 def draw_ablation(
     found: pd.DataFrame, table: pd.DataFrame, task: str, name: str, out: Path
 ) -> Path:
-    """Figures over the values of a parameter (Fig. 2), with ERM's as dashed lines."""
-    plt = _pyplot("draw_ablation")
-    means = found.groupby(level="system", sort=False)[list(SHOWN)].mean()
-    spread = found.groupby(level="system", sort=False)[list(SHOWN)].std()
-    figure, ax = plt.subplots(figsize=(6.4, 4), layout="constrained")
-    at = np.arange(len(means))
-    for i, column in enumerate(SHOWN):
-        colour = f"C{i}"
-        ax.errorbar(
-            at + 0.04 * (i - 1.5),
-            means[column],
-            yerr=spread[column],
-            marker="os^D"[i],
-            color=colour,
-            capsize=3,
-            label=column,
-        )
-        erm = table.xs(("ERM", "converged"), level=("system", "head"))
-        ax.axhline(erm.xs(task, level="task")[column].mean(), color=colour, ls="--", lw=1)
-    ax.set_xticks(at, [label.partition("= ")[2] for label in means.index])
-    ax.set(xlabel=name, ylabel="mean and sd over seeds", ylim=(-0.02, 1.02))
-    ax.set_title(f"{task}: effect of {name}; dashed: ERM")
-    ax.legend()
+    """Figures over the values of a parameter (Fig. 2), ERM apart."""
+    erm = table.xs((task, "ERM", "converged"), level=("task", "system", "head"))
+    scores, labels = {}, []
+    for column in SHOWN:
+        of_seeds = found.pivot_table(column, "system", "seed", sort=False, dropna=False)
+        labels = list(of_seeds.index)
+        scores[column] = np.vstack([erm[column].loc[of_seeds.columns], of_seeds])
+    values = [float(label.partition("= ")[2]) for label in labels]
+    display = SearchDisplay(["ERM", *values], scores, param_name=name, repeats="seeds").plot()
+    display.ax_.set(ylim=(-0.02, 1.02), title=f"{task}: effect of {name}")
     path = out / f"ablation_{name}.png"
+    display.figure_.savefig(path, dpi=120)
+    load_matplotlib("draw_ablation").close(display.figure_)
+    return path
+
+
+def draw_frontier(found: pd.DataFrame, task: Task, head: str, out: Path) -> Path:
+    """All systems of one task and head: EO_p and EO_n against accuracy, with 95% intervals."""
+    plt = load_matplotlib("draw_frontier")
+    rows = found.xs((task.name, head), level=("task", "head"))
+    n_train, n_test = (int(rows[name].iloc[0]) for name in ("n_train", "n_test"))
+    by_system = rows.groupby(level="system", sort=False)
+    figure, axes = plt.subplots(2, 1, figsize=(7.6, 8.6), sharex=True, layout="constrained")
+    for ax, gap in zip(axes, ("EO_p", "EO_n"), strict=True):
+        points = pd.DataFrame(index=by_system[gap].mean().index)
+        for argument, column in {"utility": "accuracy", "fairness": gap}.items():
+            half = by_system[column].agg(lambda v: half_width(v, task.resplits, n_train, n_test))
+            mean = by_system[column].mean()
+            points[argument] = mean
+            points[f"{argument}_low"], points[f"{argument}_high"] = mean - half, mean + half
+        FrontierDisplay(points, utility_name="accuracy", fairness_name=gap).plot(ax)
+    figure.suptitle(f"{task.name}, head {head!r}")
+    stem = "".join(c if c.isalnum() else "_" for c in task.name).lower()
+    path = out / f"frontier_{stem}_{head}.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)
     return path
@@ -51,7 +62,7 @@ def draw_ablation(
 
 def draw_noises(tasks: Sequence[Task], encoder: Encoder, out: Path) -> list[Path]:
     """Noise maps (Fig. 4) and edited images, healthy and diseased (Fig. 3), of the first seed."""
-    plt = _pyplot("draw_noises")
+    plt = load_matplotlib("draw_noises")
     written = []
     for task in tasks:
         _, test = task.draw(0)

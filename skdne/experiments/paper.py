@@ -22,7 +22,7 @@ from sklearn.base import clone
 from skdne import Adam, GeZO
 from skdne.baselines import BiasAdvClassifier
 from skdne.experiments._encoders import encoder_named
-from skdne.experiments._pictures import draw_ablation, draw_noises
+from skdne.experiments._pictures import draw_ablation, draw_frontier, draw_noises
 from skdne.experiments._run import run
 from skdne.experiments._systems import (
     ALGORITHM_1,
@@ -125,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--small", action="store_true", help="2 epochs of GeZO, 5 of BiasAdv")
     parser.add_argument("--ablations", action="store_true", help="also lambda and R (Fig. 2)")
     parser.add_argument(
-        "--pictures", action="store_true", help="also noises and edits (Figs. 3, 4)"
+        "--pictures", action="store_true", help="also noises, edits (Figs. 3, 4) and frontiers"
     )
     parser.add_argument("--out", type=Path, default=Path("paper_output"))
     args = parser.parse_args(arguments)
@@ -152,7 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             report(rows, tasks[:1], variants)
             print(f"wrote {draw_ablation(rows, found, tasks[0].name, name, args.out)}")
     if args.pictures:
-        for path in draw_noises(tasks, encoder, args.out):
+        paths = draw_noises(tasks, encoder, args.out)
+        measured = set(zip(*map(found.index.get_level_values, ("task", "head")), strict=True))
+        for task in tasks:
+            heads = [head for head in HEADS if (task.name, head) in measured]
+            paths += [draw_frontier(found, task, head, args.out) for head in heads]
+        for path in paths:
             print(f"wrote {path}")
 
 

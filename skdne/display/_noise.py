@@ -9,12 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import gaussian_filter
-from sklearn.frozen import FrozenEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from skdne.display._find import find_transformer
+from skdne.drawing import load_matplotlib
 from skdne.panels import draw_blocks, draw_edits, draw_noise
-from skdne.transformer import DebiasedNoiseTransformer
 
 KINDS = ("noise", "edits", "blocks")
 
@@ -105,8 +104,8 @@ class NoiseDisplay:
             If there is no transformer in ``estimator``, no X where images are to be drawn, or for
             ``kind="blocks"`` no ``blocks_``: its solver erases none.
         """
-        _pyplot("NoiseDisplay.from_estimator")
-        transformer, X = _find_transformer(estimator, X)
+        load_matplotlib("NoiseDisplay.from_estimator")
+        transformer, X = find_transformer(estimator, X)
         check_is_fitted(transformer, "noise_")
         originals = edited = None
         if X is not None:
@@ -183,7 +182,7 @@ class NoiseDisplay:
         -------
         self
         """
-        plt = _pyplot("NoiseDisplay.plot")
+        plt = load_matplotlib("NoiseDisplay.plot")
         if kind not in KINDS:
             raise ValueError(f"kind must be one of {list(KINDS)}, got {kind!r}.")
         originals, edited, blocks = self.originals, self.edited, self.blocks
@@ -225,45 +224,8 @@ class NoiseDisplay:
         return self
 
 
-def _find_transformer(estimator: Any, X: Any) -> tuple[DebiasedNoiseTransformer, Any]:
-    """Return the transformer in a fitted estimator, and X as it gets there."""
-    if isinstance(estimator, DebiasedNoiseTransformer):
-        return estimator, X
-    if isinstance(estimator, FrozenEstimator):
-        return _find_transformer(estimator.estimator, X)
-    if isinstance(estimator, Pipeline):
-        for i, (_, step) in enumerate(estimator.steps):
-            if _holds_transformer(step):
-                before = estimator[:i]
-                return _find_transformer(step, before.transform(X) if i and X is not None else X)
-    for name in ("best_estimator_", "estimator_"):  # searches, threshold tuning
-        if hasattr(estimator, name):
-            return _find_transformer(getattr(estimator, name), X)
-    raise ValueError(
-        f"estimator holds no DebiasedNoiseTransformer: {type(estimator).__name__}; give the "
-        "transformer, or a fitted pipeline with it."
-    )
-
-
-def _holds_transformer(step: Any) -> bool:
-    if isinstance(step, FrozenEstimator):
-        return _holds_transformer(step.estimator)
-    return isinstance(step, DebiasedNoiseTransformer)
-
-
 def _channels_last(images: NDArray[Any], noise: NDArray[Any]) -> NDArray[Any]:
     """Bring (n, C, H, W) to what imshow draws: (n, H, W) or (n, H, W, 3)."""
     if images.ndim == 4 and images.shape[2:] == noise.shape[-2:]:
         images = np.moveaxis(images, 1, -1)
     return images[..., 0] if images.ndim == 4 and images.shape[-1] == 1 else images
-
-
-def _pyplot(caller: str) -> Any:
-    """Import matplotlib when it is first needed: it is an extra."""
-    try:
-        import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError(
-            f'{caller} needs matplotlib; install it with: pip install "skdne[plot]"'
-        ) from error
-    return plt
