@@ -73,8 +73,9 @@ class AttributeClassifier:
         unknown = [c for c in self.classes if c not in known]
         if unknown or len(known) != len(self.classes):
             raise ValueError(
-                f"attribute_classifier knows the classes {known}, but sensitive_features has "
-                f"{list(self.classes)}."
+                f"attribute_classifier knows the classes {np.asarray(known).tolist()}, but "
+                f"sensitive_features has {self.classes.tolist()}; fit it on these, or give it "
+                "unfitted."
             )
         self._order = [known.index(c) for c in self.classes]
         self._head = torch_head(self.estimator)

@@ -37,8 +37,8 @@ def missing_labels(n_missing: int, n: int) -> str | None:
     if not n_missing:
         return None
     return (
-        f"sensitive_features is missing in {n_missing} of {n} rows; they are left out of the noise "
-        "fit and embedded by transform like all others."
+        f"sensitive_features is missing in {n_missing} of {n} rows; they are left out of fit; "
+        "transform takes them like all others."
     )
 
 
@@ -62,7 +62,7 @@ def no_target(y_given: bool) -> str | None:
     if y_given:
         return None
     return (
-        "y was not given: the attribute is not balanced within its classes, and leakage_ includes "
+        "without classes of y the attribute is not balanced within them, and leakage_ includes "
         "what can be read of the attribute through a disease that is correlated with it. Pass y to "
         "fit where it is known."
     )
@@ -78,8 +78,8 @@ def weak_classifier(held_out: float, in_sample: float, held_out_codes: np.ndarra
     if held_out < 0.5 + 1.64 * standard_error:
         return (
             f"the attribute classifier cannot be told from chance on held-out images (AUC "
-            f"{held_out:.2f}): there may be nothing to hide, or too few images to see it; the "
-            "noise is then arbitrary."
+            f"{held_out:.2f}): there may be nothing to hide, or too few images to see it. The "
+            "noise is then arbitrary: give more images, or another attribute_classifier."
         )
     if in_sample - held_out > 0.25:
         return (
@@ -123,7 +123,8 @@ def collapsed(clean: np.ndarray, log_p: np.ndarray, codes: np.ndarray) -> str | 
     return (
         f"on edited images the attribute classifier predicts one class for {shares.max():.0%} and "
         f"its cross-entropy is {loss:.1f} nats: it is fooled by a mere shift, which a re-trained "
-        "classifier undoes. objective='confusion' does not reward that; read leakage_."
+        "classifier undoes. Try objective='confusion', which does not reward that, and read "
+        "leakage_."
     )
 
 
@@ -195,7 +196,8 @@ def large_noise(l2: float, linf: float, psnr: float) -> str | None:
 def no_held_out(codes: np.ndarray) -> str:
     return (
         f"the smallest attribute class has {np.bincount(codes).min()} images, of too few patients "
-        "to hold any out (ten are needed): all are used for the fit, and leakage_ is empty."
+        "to hold any out (ten are needed): all are used for the fit, and leakage_ is empty. "
+        "Give more images to have it measured."
     )
 
 

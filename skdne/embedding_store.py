@@ -130,7 +130,7 @@ class EmbeddingStore:
                     connection.execute(f"UPDATE images SET used = {newest} {where}", chunk)
             connection.executemany("DELETE FROM images WHERE id = ?", damaged)
         if damaged:
-            message = f"{len(damaged)} damaged embeddings were removed from {self.path}"
+            message = f"{len(damaged)} damaged embedding(s) were removed from {self.path}"
             warnings.warn(f"{message}; check the disk.", RuntimeWarning, stacklevel=2)
         return found
 

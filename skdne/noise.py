@@ -89,7 +89,7 @@ def save_noise_file(path: str | os.PathLike[str], stored: StoredNoise) -> None:
     """
     suffix = Path(path).suffix
     if not Path(path).parent.is_dir():
-        raise FileNotFoundError(f"the folder of {os.fspath(path)!r} does not exist.")
+        raise FileNotFoundError(f"the folder of {os.fspath(path)!r} does not exist; make it first.")
     if suffix == ".safetensors":
         meta = {"clip": str(stored.clip), "encoder": stored.fingerprint or ""}
         meta["n_features"] = str(stored.n_features or "")
@@ -115,7 +115,7 @@ def load_noise_file(path: str | os.PathLike[str]) -> StoredNoise:
     if suffix not in (".safetensors", ".pt"):
         raise ValueError(f"path must end in .safetensors or .pt, got {name!r}.")
     if not Path(path).is_file():
-        raise FileNotFoundError(f"noise file {name!r} does not exist, or is a folder.")
+        raise FileNotFoundError(f"noise file {name!r} does not exist, or is a folder; check path.")
     try:
         if suffix == ".safetensors":
             with safe_open(name, framework="np") as file:
@@ -135,7 +135,9 @@ def load_noise_file(path: str | os.PathLike[str]) -> StoredNoise:
     except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError, EOFError) as error:
         raise ValueError(f"{name!r} is not a noise file: it needs one tensor 'noise'.") from error
     except Exception as error:  # torch wraps unpickling errors in its own and pickle's classes
-        raise ValueError(f"{name!r} is not a noise file that can be read safely.") from error
+        raise ValueError(
+            f"{name!r} is not a noise file that can be read safely; use one of save_noise."
+        ) from error
     if stored.noise.ndim not in (2, 3) or not np.isfinite(stored.noise).all():
         raise ValueError(
             f"the noise in {name!r} must be finite, of shape (H, W) or (C, H, W); its shape is "

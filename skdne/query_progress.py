@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import sys
+import weakref
 from typing import Any, TextIO
 
 from skdne.query_estimate import QueryEstimate
+
+
+@dataclasses.dataclass
+class _Pace:
+    """How fast one fit gets embeddings that the store does not have."""
+
+    since: datetime.datetime  # when these counts were read
+    asked: int = 0
+    sent: int = 0
+    paid: int = 0  # images of the epochs that were sent for the most part
+    seconds: float = 0.0  # of these epochs
+
+    def add(self, asked: int, sent: int) -> None:
+        """Count an epoch: what the store knew comes at once, and says nothing of the rest."""
+        now = datetime.datetime.now(datetime.UTC)
+        asked_now, sent_now = asked - self.asked, sent - self.sent
+        if 2 * sent_now >= asked_now:
+            self.paid += min(asked_now, sent_now)  # what is sent twice is one embedding
+            self.seconds += (now - self.since).total_seconds()
+        self.since, self.asked, self.sent = now, asked, sent
 
 
 class QueryProgress:
     """Callback that prints the plan of queries, and after each epoch how much of it is done.
 
     Set it on the transformer, or on a pipeline or search around it:
-    ``search.set_callbacks(QueryProgress())``. It keeps no state, so that fits in threads and
-    processes can share it; the lines of fits within others begin with their place.
+    ``search.set_callbacks(QueryProgress())``. Fits in threads and processes can share it; the lines
+    of fits within others begin with their place.
 
     Parameters
     ----------
@@ -24,8 +46,10 @@ class QueryProgress:
 
     Notes
     -----
-    The time left supposes that the rate of images sent so far goes on, and that all is done which
-    the plan allows for at most: a solver that erases blocks is done earlier as a rule.
+    The time left supposes that all which is yet to be asked for has to be sent, at the rate of the
+    epochs that were. A fit that goes on over a store finds its first epochs there: they say nothing
+    about that rate, and their lines name no time. Of a solver that erases blocks only a bound is
+    known, which few fits come near; the time left is then a bound, too.
 
     Examples
     --------
@@ -52,9 +76,13 @@ class QueryProgress:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream
+        self._paces: weakref.WeakKeyDictionary[Any, _Pace] = weakref.WeakKeyDictionary()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"stream": None}
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        QueryProgress.__init__(self)
 
     @property
     def max_propagation_depth(self) -> None:
@@ -94,6 +122,7 @@ class QueryProgress:
             Its place among the fits; see scikit-learn.
         """
         if context.task_name != "epoch" and _plan(estimator) is not None:
+            self._paces[context] = _Pace(datetime.datetime.now(datetime.UTC))
             limit = estimator.max_queries
             bound = f"\nmax_queries={limit:,} ends it earlier." if _ends(estimator) else ""
             self._print(context, f"{estimator.query_plan_}{bound}")
@@ -122,16 +151,17 @@ class QueryProgress:
             return
         asked, sent = fitted_estimator.n_queries_, fitted_estimator.n_sent_
         in_all = estimator.max_queries if _ends(estimator) else plan.most
-        at_most = "at most " if plan.least < in_all else ""
-        now = datetime.datetime.now(datetime.UTC)
-        seconds = (now - context.parent.init_time).total_seconds()
+        is_bound = plan.least < in_all
         line = (
-            f"epoch {context.task_id + 1}: {asked:,} of {at_most}{in_all:,} images asked for; "
-            f"{sent:,} sent"
+            f"epoch {context.task_id + 1}: {asked:,} of {'at most ' * is_bound}{in_all:,} images "
+            f"asked for; {sent:,} sent"
         )
-        if sent and seconds > 0:
-            left = datetime.timedelta(seconds=round((in_all - asked) * seconds / sent))
-            line += f", {sent / seconds:,.0f} images/s, about {left} left"
+        pace = self._paces[context.parent]
+        pace.add(asked, sent)
+        if pace.seconds > 0 and pace.paid:
+            left = datetime.timedelta(seconds=round((in_all - asked) * pace.seconds / pace.paid))
+            line += f", {pace.paid / pace.seconds:,.0f} images/s, "
+            line += f"{'at most' if is_bound else 'about'} {left} left"
         self._print(context.parent, line)
 
     def _print(self, context: Any, text: str) -> None:

@@ -281,7 +281,7 @@ BAD = {
     "logits": ({"y_score": np.linspace(-3, 3, 40)}, r"not in \[0, 1\]"),
     "short score": ({"y_score": np.ones(39)}, r"y_score must have shape \(40, 2\) or \(40,\)"),
     "unknown class": ({"y_pred": np.full(40, 2)}, "y_pred holds .2., which are no classes"),
-    "one group": ({"sensitive_features": ["F"] * 40}, "1 distinct values"),
+    "one group": ({"sensitive_features": ["F"] * 40}, r"1 distinct value\(s\)"),
     "short attribute": ({"sensitive_features": ["F", "M"]}, "sensitive_features has 2 rows"),
     "patients missing": ({"groups": [None] + [1] * 39}, "groups is missing in 1 of 40"),
     "one baseline": ({"baseline_pred": np.zeros(40)}, "baseline must be given as"),

@@ -252,7 +252,7 @@ def test_other_orders_are_tried():
         ({"scale": 2.0}, r"scale must be a number in \(0, 1\]; got 2.0"),
         ({"train_cells": {(0, "F"): -1}}, r"train_cells\[\(0, 'F'\)\] must be an integer.* got -1"),
         ({"train_cells": {(0, "F"): 1.5}}, r"train_cells\[\(0, 'F'\)\] must be an integer"),
-        ({"test_cells": {"F": 1}}, r"test_cells: keys are \(target, attribute\).* got 'F'"),
+        ({"test_cells": {"F": 1}}, r"test_cells: keys must be \(target, attribute\).* got 'F'"),
         ({"test_cells": {(0, "F"): 0}}, "test_cells asks for no image at all"),
         ({"test_cells": {}}, "test_cells asks for no image at all"),
     ],

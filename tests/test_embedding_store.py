@@ -166,7 +166,7 @@ def test_a_damaged_vector_is_dropped_and_can_be_put_again(store, path, damage):
     vectors = {b"a": np.float32([1, 2]), b"b": np.float32([3, 4])}
     store.put(vectors)
     query(path, f"UPDATE vectors SET vector = CAST({damage} AS BLOB) WHERE id = 1")
-    with pytest.warns(RuntimeWarning, match=r"1 damaged embeddings were removed from .*sqlite"):
+    with pytest.warns(RuntimeWarning, match=r"1 damaged embedding\(s\) were removed from .*sqlite"):
         assert store.get([b"a", b"b"]).keys() == {b"b"}
     assert_consistent(path)
     store.put(vectors)

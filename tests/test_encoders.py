@@ -14,7 +14,7 @@ import torch
 from sklearn.base import clone
 from torch import nn
 
-from skdne import CallableEncoder, TimmEncoder, TorchEncoder
+from skdne import CallableEncoder, DebiasedNoiseTransformer, TimmEncoder, TorchEncoder
 from skdne.encoders import Encoder, _torch, as_encoder, bundled_encoder
 
 IMAGES = np.random.default_rng(0).random((5, 1, 8, 8), dtype=np.float32)
@@ -58,6 +58,19 @@ ENCODERS = [
     TimmEncoder("hf-hub:nobody/nothing", pooling=(2, 2)),
     bundled_encoder(),
 ]
+
+
+def test_repr_is_one_short_line_of_what_was_given():
+    deep = nn.Sequential(*(nn.Linear(8, 8) for _ in range(200)))
+    encoder = TorchEncoder(deep, input_size=(4, 8), mean=0.5)
+    assert repr(encoder) == "TorchEncoder(Sequential(...), input_size=(4, 8), mean=0.5)"
+    assert repr(CallableEncoder(len, name="m")) == "CallableEncoder(len, name='m')"
+    assert repr(CallableEncoder(nn.Identity())) == "CallableEncoder(Identity(...))"
+    timm_encoder = TimmEncoder("resnet18", checkpoint="w.pth")
+    assert repr(timm_encoder) == "TimmEncoder('resnet18', checkpoint='w.pth')"
+    html = DebiasedNoiseTransformer(encoder)._repr_html_()
+    assert "TorchEncoder(Sequential(...)" in html
+    assert "Linear" not in html
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=lambda e: type(e).__name__)

@@ -208,7 +208,7 @@ def test_repr_shows_what_was_given(serve):
         ({"model": None}, "model must be the name"),
         ({"url": f"{URL}/v2/models/m"}, "without '/v2'"),
         ({"url": "localhost:8000"}, "must start with http"),
-        ({"url": "http://host:port"}, "not an address"),
+        ({"url": "http://host:port"}, "must be an address"),
         ({"encoding": "grpc"}, "encoding must be one of"),
         ({"channels": "middle"}, "channels must be one of"),
         ({"datatype": "BYTES"}, "datatype must be one of"),

@@ -76,7 +76,7 @@ def test_retries_are_bounded(serve, waits, fault):
     with pytest.raises(ConnectionError, match=rf"POST {URL}/v2/models/m/infer failed 3 times"):
         v2(encoding="binary", attempts=3).embed(IMAGES, sent.append)
     assert (sent, len(service.posts)) == ([3, 3, 3], 3)
-    with pytest.raises(ConnectionError, match=r"failed 1 times.*retry_timeout=1e-09"):
+    with pytest.raises(ConnectionError, match=r"failed 1 time:.*retry_timeout=1e-09"):
         v2(retry_timeout=1e-9).embed(IMAGES)
 
 

@@ -152,7 +152,7 @@ def test_the_exif_orientation_of_a_jpeg_is_applied(tmp_path):
 def test_mixed_sizes(tmp_path):
     paths = [save(grey8(20, 20 + (i == 3)), tmp_path / f"{i}.png") for i in range(5)]
     with pytest.raises(
-        ValueError, match=r"most are \(20, 20\).*1 files: .*3\.png \(20, 21\).*input_size"
+        ValueError, match=r"most are \(20, 20\).*1 file: .*3\.png \(20, 21\).*input_size"
     ):
         check_images(paths)
     assert check_images(paths, input_size=(10, 12)).batch(range(5)).shape == (5, 1, 10, 12)
@@ -397,7 +397,7 @@ def test_dicom_without_pydicom_says_what_to_install(tmp_path, monkeypatch):
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", without_pydicom)
-    with pytest.raises(ImportError, match=r"pip install 'skdne\[dicom\]'"):
+    with pytest.raises(ImportError, match=r'pip install "skdne\[dicom\]"'):
         check_images([path])
 
 

@@ -160,7 +160,7 @@ def test_the_shape_of_images_is_asked_for_where_it_matters():
     assert asked.noise_fit[0] == 4 * 16
     assert asked == dne.set_params(image_shape=(8, 8, 3)).estimate_queries(100)
     for shape in ((8,), "8x8", (0, 8)):
-        with pytest.raises(ValueError, match="image_shape="):
+        with pytest.raises(ValueError, match="image_shape must be"):
             dne.estimate_queries(100, image_shape=shape)
 
 

@@ -153,7 +153,7 @@ def test_cells():
         ({"overlap": 2}, "overlap must be a number"),
         ({"overlap": 0.5, "cue": "band"}, "overlap moves one of the cues"),
         ({"correlation": -1.01}, "correlation must be a number"),
-        ({"cells": {(2, "M"): 3}}, r"cells has the keys .* got \[\(2, 'M'\)\]"),
+        ({"cells": {(2, "M"): 3}}, r"cells must have keys .* got \[\(2, 'M'\)\]"),
         ({"cells": {(1, "M"): -3}}, r"cells\[\(1, 'M'\)\] must be an integer"),
         ({"cells": {(1, "M"): 0}}, "cells must hold one image"),
         ({"random_state": "seed"}, "seed"),

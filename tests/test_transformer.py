@@ -109,7 +109,7 @@ def test_cells_of_y_and_attribute_weigh_the_same():
         make_dne(solver=None, leakage=True).fit(X, labels, sensitive_features=a)
         for labels in (y, None)
     )
-    with pytest.warns(DebiasingWarning, match="y was not given"):
+    with pytest.warns(DebiasingWarning, match="without classes of y"):
         make_dne(solver=None, leakage=True).fit(X, sensitive_features=a)
     assert without.leakage_["linear"]["before"].auc > 0.8
     assert with_y.leakage_["linear"]["before"].low < 0.5

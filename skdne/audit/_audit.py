@@ -171,7 +171,9 @@ class FairnessAudit:
         n = len(np.asarray(y_true))
         extras = Extras(findings=findings)
         if findings is not None and embeddings is None:
-            raise ValueError("findings needs embeddings: their AUC is that of probes on them.")
+            raise ValueError(
+                "findings needs embeddings, on which they are measured; pass these too."
+            )
         check_findings(None, findings, n)
         for name, Z in (("embeddings", embeddings), ("baseline_embeddings", baseline_embeddings)):
             if Z is not None:

@@ -13,6 +13,7 @@ from sklearn.utils.validation import _num_samples
 
 from skdne import diagnostics
 from skdne.attribute import MAX_CLASSES, cell_index, encode_labels
+from skdne.audit._numbers import as_numbers
 
 Codes = NDArray[np.int64]
 
@@ -90,7 +91,7 @@ def check_audit_data(
     classes = np.unique(y_true)
     if not 2 <= len(classes) <= MAX_CLASSES:
         raise ValueError(
-            f"y has {len(classes)} distinct values; an audit needs between 2 and {MAX_CLASSES} "
+            f"y has {len(classes)} distinct value(s); an audit needs between 2 and {MAX_CLASSES} "
             "classes."
         )
     if positive_label is not None:
@@ -110,8 +111,8 @@ def check_audit_data(
     a, group_names = encode_labels(sensitive_features, "sensitive_features")
     if not 2 <= len(group_names) <= MAX_CLASSES:
         raise ValueError(
-            f"sensitive_features has {len(group_names)} distinct values; an audit compares between "
-            f"2 and {MAX_CLASSES} groups. Bin numbers, for example with pandas.cut."
+            f"sensitive_features has {len(group_names)} distinct value(s); an audit compares "
+            f"between 2 and {MAX_CLASSES} groups. Bin numbers, for example with pandas.cut."
         )
     rows = np.flatnonzero(a >= 0)
     warnings = []
@@ -182,14 +183,14 @@ def predictions(
     scores = None
     probabilities = False
     if score is not None:
-        scores = np.asarray(score, dtype=float)
+        scores = as_numbers(score, score_name)
         if scores.shape != (n, len(classes)) and not (binary and scores.shape == (n,)):
             raise ValueError(
                 f"{score_name} must have shape ({n}, {len(classes)}){f' or ({n},)' * binary}, a "
                 f"column for each of {np.sort(classes).tolist()}; its shape is {scores.shape}."
             )
         if not np.isfinite(scores).all():
-            raise ValueError(f"{score_name} has nan or infinite values.")
+            raise ValueError(f"{score_name} has nan or infinite values; leave those images out.")
         probabilities = bool(scores.min() >= 0 and scores.max() <= 1)
         if scores.ndim == 1:
             low = 1 - scores if probabilities else -scores
@@ -201,7 +202,9 @@ def predictions(
     if label is not None:
         y_pred = column_or_1d(label, input_name=label_name)
         if len(y_pred) != n:
-            raise ValueError(f"{label_name} has {len(y_pred)} rows, y has {n}.")
+            raise ValueError(
+                f"{label_name} has {len(y_pred)} rows, y has {n}; they must be as many."
+            )
         labels["as predicted"] = _codes(y_pred, classes, label_name)[rows]
     elif scores is not None and not binary:
         labels["largest score"] = scores.argmax(axis=1)
@@ -226,7 +229,7 @@ def _codes(labels: NDArray[Any], classes: NDArray[Any], name: str) -> Codes:
     unknown = classes[codes] != labels
     if unknown.any():
         raise ValueError(
-            f"{name} holds {np.unique(labels[unknown]).tolist()[:3]}, which are no classes of y: "
-            f"{classes.tolist()}."
+            f"{name} holds {np.unique(labels[unknown]).tolist()[:3]}, which are no classes of y; "
+            f"it has {classes.tolist()}."
         )
     return codes.astype(np.int64)

@@ -73,7 +73,10 @@ def _predict(estimator: Any, X: Any, classes: NDArray[Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"y_score": None, "y_pred": None, "threshold": None}
     missing = [c for c in np.asarray(classes).tolist() if c not in known]
     if missing:
-        raise ValueError(f"y holds {missing}, which the estimator was not fitted on: {known}.")
+        raise ValueError(
+            f"y holds {missing}, which the estimator was not fitted on; it knows "
+            f"{np.asarray(known).tolist()}. Leave those images out."
+        )
     columns = [known.index(c) for c in classes]
     if hasattr(estimator, "predict_proba"):
         found["y_score"] = estimator.predict_proba(X)[:, columns]

@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
 from skdne.attribute import SensitiveData, check_sensitive_data
+from skdne.audit._numbers import as_numbers
 from skdne.findings import MIN_CASES
 from skdne.leakage import (
     MAX_ROWS,
@@ -96,12 +97,12 @@ def as_auc(values: Resampled) -> Auc:
 
 def check_embeddings(embeddings: Any, name: str, n: int | None) -> NDArray[np.float32]:
     """Finite embeddings (n, d) of float32."""
-    Z = np.asarray(embeddings, dtype=np.float32)
+    Z = as_numbers(embeddings, name, np.float32)
     if Z.ndim != 2 or (n is not None and len(Z) != n):
         rows = "n" if n is None else str(n)
         raise ValueError(f"{name} must have shape ({rows}, d), its shape is {Z.shape}.")
     if not np.isfinite(Z).all():
-        raise ValueError(f"{name} has nan or infinite values.")
+        raise ValueError(f"{name} has nan or infinite values; leave those images out.")
     return Z
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from skdne.audit._numbers import as_numbers
+
 Floats = NDArray[np.float64]
 N_BINS = 10
 N_SIMULATIONS = 200
@@ -115,7 +117,7 @@ def choose_threshold(y_true: NDArray, y_score: NDArray, *, positive_label=None) 
     >>> choose_threshold([0, 0, 1, 1], [0.1, 0.2, 0.3, 0.9])
     0.25
     """
-    y, score = np.asarray(y_true), np.asarray(y_score, dtype=float)
+    y, score = np.asarray(y_true), as_numbers(y_score, "y_score")
     score = score[:, 1] if score.ndim == 2 and score.shape[1] == 2 else score
     labels = np.unique(y)
     if score.shape != y.shape or len(labels) != 2:
@@ -124,7 +126,7 @@ def choose_threshold(y_true: NDArray, y_score: NDArray, *, positive_label=None) 
             f"{y.shape} with {len(labels)} classes and scores of shape {score.shape}."
         )
     if positive_label is not None and positive_label not in labels:
-        raise ValueError(f"positive_label={positive_label!r} is not one of {labels.tolist()}.")
+        raise ValueError(f"positive_label={positive_label!r} must be one of {labels.tolist()}.")
     positive = y == (labels[1] if positive_label is None else positive_label)
     values, place = np.unique(score, return_inverse=True)
     cuts = np.r_[values[0], (values[1:] + values[:-1]) / 2]

@@ -53,7 +53,7 @@ def structural_similarity(first: ArrayLike, second: ArrayLike) -> NDArray[np.flo
     x, y = (np.asarray(images, dtype=float) for images in (first, second))
     if x.shape != y.shape or x.ndim not in (3, 4):
         raise ValueError(
-            "the images must be two arrays of one shape, (n, H, W) or (n, H, W, C); got "
+            "first and second must be of one shape, (n, H, W) or (n, H, W, C); got "
             f"{x.shape} and {y.shape}."
         )
     window = 2 * _RADIUS + 1

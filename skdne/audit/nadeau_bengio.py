@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from skdne.audit._numbers import as_numbers
+
 
 class Interval(NamedTuple):
     """A mean and the interval around it."""
@@ -61,7 +63,7 @@ def nadeau_bengio_interval(
     >>> round(mean, 3), round(low, 3), round(high, 3)
     (0.2, -0.297, 0.697)
     """
-    d = np.asarray(differences, dtype=float)
+    d = as_numbers(differences, "differences")
     if d.ndim != 1 or len(d) < 2 or not np.isfinite(d).all():
         raise ValueError(
             "differences must be one column of two finite numbers or more, one for each re-split; "

@@ -297,5 +297,6 @@ def _check_gradient(encoder: TorchBackend, images: Images) -> None:
         if not encoder.forward(image.requires_grad_()).requires_grad:
             raise ValueError(
                 "BiasAdvClassifier needs gradients, but the module of "
-                f"{type(encoder).__name__} returns none (torch.no_grad() in its forward?)."
+                f"{type(encoder).__name__} returns none (torch.no_grad() in its forward?); give "
+                "one that does."
             )

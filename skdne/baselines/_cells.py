@@ -129,11 +129,12 @@ def check_known(sensitive_features: Any, known: np.ndarray, n: int) -> np.ndarra
     if n_missing := int((codes < 0).sum()):
         raise ValueError(
             f"sensitive_features is missing in {n_missing} of {n} rows; this method cannot predict "
-            "without it."
+            "without it; leave them out."
         )
     index = {label: k for k, label in enumerate(known.tolist())}
     if unknown := [label for label in classes.tolist() if label not in index]:
         raise ValueError(
-            f"sensitive_features holds {unknown}, which fit has not met; it knows {list(index)}."
+            f"sensitive_features holds {unknown}, which fit has not met; it knows {list(index)}. "
+            "Leave the others out."
         )
     return np.array([index[label] for label in classes.tolist()])[codes]

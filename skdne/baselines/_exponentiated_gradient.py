@@ -122,7 +122,9 @@ class ExponentiatedGradientClassifier(ClassifierMixin, MetaEstimatorMixin, BaseE
         inner = LogisticRegression(max_iter=1000) if self.estimator is None else self.estimator
         name = _weight_parameter(inner)
         if name is None:
-            raise ValueError(f"estimator {inner!r} takes no sample_weight in fit.")
+            raise ValueError(
+                f"estimator {inner!r} takes no sample_weight in fit; give one that does."
+            )
         groups = check_groups(sensitive_features, y, len(Z), within_y=False)
         self.exponentiated_gradient_ = reductions.ExponentiatedGradient(
             inner,

@@ -133,7 +133,7 @@ class SketchTransformer(TransformerMixin, BaseEstimator):
                 f"{batch.shape}; expected the same."
             )
         if not (drawn.min() >= 0 and drawn.max() <= 1):
-            raise ValueError("method returned values outside of [0, 1], or NaN.")
+            raise ValueError("method returned values outside of [0, 1], or NaN; expected pixels.")
         return drawn
 
     def _images(self, X: Any, *, reset: bool) -> Images:

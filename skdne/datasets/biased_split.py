@@ -180,7 +180,7 @@ def _cell_of_row(target: Any, attribute: Any, cells: list[_Cell], needs: _Needs)
         if y_name not in y_classes or a_name not in a_classes:
             raise ValueError(
                 f"{_said(i, cells, needs)}, there are none: target holds "
-                f"{y_classes[:10]}, attribute holds {a_classes[:10]}."
+                f"{y_classes[:10]}, attribute holds {a_classes[:10]}; use these as keys."
             )
         of_row[(y == y_classes.index(y_name)) & (a == a_classes.index(a_name))] = i
     return of_row

@@ -77,14 +77,18 @@ def scale_cells(cells: Cells, scale: float) -> dict[tuple[Hashable, Hashable], i
 
 def check_cells(name: str, cells: Cells) -> dict[tuple[Hashable, Hashable], int]:
     """Check the argument ``name`` and return it as a dict."""
+    if not isinstance(cells, Mapping):
+        raise ValueError(
+            f"{name} must be a dict with keys (target, attribute), such as (1, 'F'), got {cells!r}."
+        )
     counts = dict(cells)
     for cell, n in counts.items():
         if not isinstance(cell, tuple) or len(cell) != 2:
             raise ValueError(
-                f"{name}: keys are (target, attribute), such as (1, 'F'); got {cell!r}."
+                f"{name}: keys must be (target, attribute), such as (1, 'F'); got {cell!r}."
             )
         if isinstance(n, bool) or not isinstance(n, Integral) or n < 0:
             raise ValueError(f"{name}[{cell}] must be an integer, at least 0; got {n!r}.")
     if not sum(counts.values()):
-        raise ValueError(f"{name} asks for no image at all.")
+        raise ValueError(f"{name} asks for no image at all; give a count above 0.")
     return {cell: int(n) for cell, n in counts.items()}

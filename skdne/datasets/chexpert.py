@@ -121,7 +121,7 @@ def load_chexpert(
         bad = listed[patients.isna().to_numpy()]
         raise ValueError(
             f"column 'Path' of {file} names no patient in {len(bad)} rows, such as {bad[0]!r}; "
-            "CheXpert's paths are like 'CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg'."
+            "expected paths such as 'CheXpert-v1.0/train/patient00001/study1/view1_frontal.jpg'."
         )
     attributes = pd.DataFrame(
         {
@@ -144,7 +144,7 @@ def load_chexpert(
 
 def _find_csv(root: Path, csv: str | os.PathLike[str]) -> Path:
     if not root.is_dir():
-        raise FileNotFoundError(f"root: {root} is not a folder.")
+        raise FileNotFoundError(f"root: {root} is not a folder; give that of the release.")
     folders = [root, *sorted(root.glob("CheXpert-v1.0*"))]
     found = [folder / csv for folder in folders if (folder / csv).is_file()]
     found = list(dict.fromkeys(found))  # an absolute csv is the same in each folder
@@ -207,7 +207,9 @@ def _sex(column: pd.Series, csv: Path) -> pd.Series:
 def _age(column: pd.Series, csv: Path) -> pd.Series:
     years = pd.to_numeric(column, errors="coerce")
     if (bad := column[years.isna() & column.notna()]).size:
-        raise ValueError(f"column 'Age' of {csv} holds {bad.iloc[0]!r}, which is no number.")
+        raise ValueError(
+            f"column 'Age' of {csv} holds {bad.iloc[0]!r}; expected years, such as 61."
+        )
     return years.where(years > 0)
 
 
@@ -226,7 +228,7 @@ def _primary_race(sheet: str | os.PathLike[str], patients: pd.Series) -> pd.Seri
     if not patients.isin(table["PATIENT"]).any():
         raise ValueError(
             f"race_csv: no patient of {os.fspath(sheet)} (such as {table['PATIENT'].iloc[0]!r}) is "
-            f"in the images (such as {patients.iloc[0]!r})."
+            f"in the images (such as {patients.iloc[0]!r}); give the sheet of this release."
         )
     return race
 

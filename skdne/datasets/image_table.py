@@ -180,7 +180,7 @@ def read_table(
             f"{', '.join(map(repr, frame))}."
         )
     if frame.empty:
-        raise ValueError(f"{os.fspath(csv)} has a header and no rows.")
+        raise ValueError(f"{os.fspath(csv)} has a header and no rows; it needs rows.")
     return frame
 
 

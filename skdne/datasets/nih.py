@@ -127,10 +127,10 @@ def load_nih_chest_xray14(
 
 def _find_csv(root: Path, csv: str | os.PathLike[str] | None) -> Path:
     if not root.is_dir():
-        raise FileNotFoundError(f"root: {root} is not a folder.")
+        raise FileNotFoundError(f"root: {root} is not a folder; give that of the release.")
     if csv is not None:
         if not (root / csv).is_file():
-            raise FileNotFoundError(f"csv: there is no file {root / csv}.")
+            raise FileNotFoundError(f"csv: there is no file {root / csv}; name one in root.")
         return root / csv
     # "Data_Entry_2017_v2020.csv" sorts after "Data_Entry_2017.csv"
     found = [*root.glob("metadata.csv"), *sorted(root.glob("Data_Entry_2017*.csv"))]
@@ -173,7 +173,9 @@ def _findings(column: np.ndarray, file: Path) -> pd.DataFrame:
 def _sex(column: pd.Series, file: Path) -> pd.Series:
     sex = column.str.strip()
     if (bad := sex[~sex.isin(["F", "M"]) & sex.notna()]).size:
-        raise ValueError(f"column {column.name!r} of {file} holds {bad.iloc[0]!r}, not F or M.")
+        raise ValueError(
+            f"column {column.name!r} of {file} holds {bad.iloc[0]!r}, not F or M; repair it."
+        )
     return sex
 
 

@@ -35,6 +35,10 @@ def plant_stamp(images: np.ndarray, letters: Any, *, random_state: Any = None) -
     >>> (stamped > 0).any(axis=(1, 2)), bool(stamped[:, 40:].any())
     (array([ True,  True]), False)
     """
+    if len(letters) != len(images):
+        raise ValueError(
+            f"letters has {len(letters)} rows, images has {len(images)}; give as many."
+        )
     rng = check_random_state(random_state)
     side = min(images.shape[1:])
     font = ImageFont.load_default(size=max(1, round(3 * side / 16)))  # a capital takes two thirds
@@ -64,10 +68,14 @@ def plant_opacity(images: np.ndarray, target: Any, *, random_state: Any = None) 
     -------
     ndarray of shape (n, H, W), uint8
     """
+    if images.ndim != 3 or images.shape[1] != images.shape[2]:
+        raise ValueError(f"images must be square, of shape (n, H, H), got {images.shape}.")
+    if np.shape(target) != images.shape[:1]:
+        raise ValueError(
+            f"target has shape {np.shape(target)}, images has {len(images)} rows; give as many."
+        )
     rng = check_random_state(random_state)
     n, size = len(images), images.shape[1]
-    if images.shape[2] != size:
-        raise ValueError(f"images must be square, got {images.shape[1:]}.")
     radius = rng.uniform(0.09, 0.14, size=n)
     row = rng.uniform(0.44 + radius, 0.78 - radius)
     column = rng.uniform(0.09 + radius, 0.44 - radius)

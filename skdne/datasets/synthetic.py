@@ -291,7 +291,7 @@ def make_biased_images(
         raise ValueError(f"overlap moves one of the cues {_COMPACT}; use overlap=0 with {cue!r}.")
     counts = _cell_counts(n_samples, correlation) if cells is None else dict(cells)
     if unknown := [cell for cell in counts if cell not in _CELLS]:
-        raise ValueError(f"cells has the keys {_CELLS}; got {unknown}.")
+        raise ValueError(f"cells must have keys of {_CELLS}; got {unknown}.")
     for cell, count in counts.items():
         _check(f"cells[{cell}]", count, 0, np.inf, whole=True)
     if sum(counts.values()) == 0:

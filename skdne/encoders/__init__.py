@@ -47,6 +47,7 @@ def as_encoder(encoder: Any) -> Encoder:
     if isinstance(encoder, Encoder):
         return encoder
     raise TypeError(
-        f"encoder must be None, a timm name or an encoder object, got {encoder!r}. Wrap a torch "
-        "module as TorchEncoder(module) and any other function as CallableEncoder(function)."
+        "encoder must be None, a timm name or an encoder object, got one of type "
+        f"{type(encoder).__name__}. Wrap a torch module as TorchEncoder(module) and any other "
+        "function as CallableEncoder(function)."
     )

@@ -21,8 +21,8 @@ _HEADER_VALUE = re.compile(r"[!-~]([ -~]*[!-~])?")
 _SECRET_PARAMETER = re.compile(r"key|token|secret|password|passwd|sig|signature|auth", re.I)
 # The text of `auth` is in no message: it may be the key, given by mistake.
 _WHAT_AUTH_IS = (
-    "auth is the name of an environment variable that holds the key, 'module:function' or a "
-    "function defined at the top of a module; it is never the key itself."
+    "Give the name of an environment variable that holds the key, 'module:function' or a "
+    "function defined at the top of a module; never the key itself."
 )
 
 
@@ -55,7 +55,7 @@ def check_url(url: str, has_auth: bool) -> None:
         parts = urlsplit(url)
         _ = parts.port
     except (ValueError, AttributeError, TypeError):
-        raise ValueError("url is not an address such as 'https://host:8000'.") from None
+        raise ValueError("url must be an address such as 'https://host:8000'.") from None
     if "@" in parts.netloc:
         raise ValueError("url holds a user's name or password; give it by auth instead.")
     if any(_SECRET_PARAMETER.search(name) for name in parse_qs(parts.query, True)):

@@ -22,7 +22,7 @@ from skdne.embedding_store import EmbeddingStore
 from skdne.encoders._requests import OnSend, in_order, through_store
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class Encoder:
     """Base class of the encoders: the fields they share and the checks on what they return.
 
@@ -69,6 +69,18 @@ class Encoder:
             raise ValueError(
                 f"batch_size must be a whole number, at least 1, not {self.batch_size!r}."
             )
+
+    def __repr__(self) -> str:
+        # what was given, not what a model or a service told when it was loaded
+        given = self.__dict__.get("_given", self.__dict__)
+        required, options = [], []
+        for field in dataclasses.fields(self):
+            value = given[field.name]
+            if field.default is dataclasses.MISSING:
+                required.append(_short(value))
+            elif field.repr and value not in (field.default, ()):
+                options.append(f"{field.name}={_short(value)}")
+        return f"{type(self).__name__}({', '.join(required + options)})"
 
     def __sklearn_clone__(self) -> Encoder:
         return self
@@ -183,7 +195,9 @@ class Encoder:
         except ValueError as error:
             if "inhomogeneous" not in str(error):
                 raise
-            raise ValueError(f"{name} returned vectors of different lengths.") from error
+            raise ValueError(
+                f"{name} returned vectors of different lengths; expected one length."
+            ) from error
         if vectors.ndim != 2 or len(vectors) != len(pixels):
             raise ValueError(
                 f"{name} returned an array of shape {vectors.shape} for {len(pixels)} images; "
@@ -217,6 +231,13 @@ class Encoder:
     def _identity(self) -> tuple[Any, ...]:
         """Everything that decides the embeddings, as strings, numbers or arrays."""
         return (self.input_size, self.n_channels, self.pixel_range)
+
+
+def _short(value: Any) -> str:
+    """One line for a repr: a function by its name, a module without its layers."""
+    if isinstance(value, (str, bytes, int, float, tuple, dict, os.PathLike)) or value is None:
+        return repr(value)
+    return getattr(value, "__qualname__", None) or f"{type(value).__name__}(...)"
 
 
 def _ignore(_: int) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from skdne.encoders._base import Encoder
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class CallableEncoder(Encoder):
     """Encoder made of a function that maps a batch of images to vectors, without gradients.
 

@@ -90,7 +90,8 @@ def predict(
         if len(found) != len(waiting):
             raise ValueError(
                 f"{len(found)} predictions came back for {len(waiting)} images; rows "
-                f"{waiting[len(found) :][:10]} of the batch have none."
+                f"{waiting[len(found) :][:10]} of the batch have none. Check the "
+                "service, or lower batch_size."
             )
         answers = dict(zip(waiting, found, strict=True))
         errors = {k: v for k, v in answers.items() if isinstance(v, _vertex.ItemError)}
@@ -100,7 +101,9 @@ def predict(
         if errors:
             rows = lasting or waiting
             words = connection.words(errors[rows[0]].words)
-            message = f"the service failed on rows {rows[:10]} of a batch of {len(pixels)}: {words}"
+            message = (
+                f"the service failed on rows {rows[:10]} of a batch of {len(pixels)}: {words}."
+            )
             raise ValueError(message) if lasting else MayHealError(message)
         return [vectors[row] for row in range(len(pixels))]
 

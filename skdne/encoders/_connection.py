@@ -125,8 +125,9 @@ class Connection:
         except MayHealError as error:
             asked = "" if error.wait is None else f" It asked to wait {error.wait:.0f} s."
             message = (
-                f"{method} {shown(url)} failed {n_attempts} times: {error}{asked} The bounds are "
-                f"attempts={self.attempts} and retry_timeout={self.retry_timeout:g} s."
+                f"{method} {shown(url)} failed {n_attempts} time{'s' * (n_attempts > 1)}: "
+                f"{error}{asked} To wait longer, raise attempts={self.attempts} or "
+                f"retry_timeout={self.retry_timeout:g} s."
             )
             status = error.status
         if lasting is not None and status == lasting:
@@ -186,7 +187,10 @@ class Connection:
             if connecting and isinstance(error, httpx2.ConnectTimeout):
                 failure = unreachable(url, what)
         except (httpx2.LocalProtocolError, httpx2.UnsupportedProtocol, httpx2.InvalidURL) as error:
-            failure = ValueError(f"the request to {shown(url)} is invalid: {type(error).__name__}.")
+            failure = ValueError(
+                f"the request to {shown(url)} cannot be sent ({type(error).__name__}); check url "
+                "and the headers that auth gives."
+            )
         except (httpx2.TransportError, httpx2.DecodingError) as error:  # cut off, say
             failure = MayHealError(f"{type(error).__name__}: {self.words(str(error))}.")
         raise failure  # outside of the except clauses: the request stays out of its context
@@ -214,10 +218,12 @@ class Connection:
             return PermissionError(f"{said} The service wants a key: set auth.")
         if status in (401, 403):
             again = ", after auth was asked for it again" if status == 401 else ""
-            return PermissionError(f"{said} The key was not accepted{again}.")
+            return PermissionError(f"{said} The key was not accepted{again}; check it.")
         if 300 <= status < 400:
             said += " Redirects are not followed, so that images and key go nowhere else; set url."
-        said += {404: " Check url and model.", 413: " Lower batch_size."}.get(status, "")
+        said += {404: " Check url and model.", 413: " Lower batch_size."}.get(
+            status, "" if 300 <= status < 400 else " See the log of the service for the cause."
+        )
         return RefusedError(said, status)
 
     def words(self, text: str, length: int = 300) -> str:

@@ -150,7 +150,9 @@ class HTTPEncoder(Encoder):
         if self.protocol == "vertex":
             for name, default in (("channels", None), ("encoding", "auto"), ("datatype", None)):
                 if getattr(self, name) != default:
-                    raise ValueError(f"{name} is of protocol 'v2'; 'vertex' sends 8-bit PNGs.")
+                    raise ValueError(
+                        f"{name} is of protocol 'v2', leave it out; 'vertex' sends 8-bit PNGs."
+                    )
             if self.n_channels not in (None, 1, 3):
                 raise ValueError(f"n_channels must be 1 or 3 for a PNG, got {self.n_channels!r}.")
             return
@@ -172,14 +174,6 @@ class HTTPEncoder(Encoder):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.__dict__["_given"],)
-
-    def __repr__(self) -> str:
-        shown = [repr(self.url)]
-        for field in dataclasses.fields(self):
-            value = self.__dict__["_given"][field.name]
-            if field.repr and field.name != "url" and value != field.default:
-                shown.append(f"{field.name}={value!r}")
-        return f"{type(self).__name__}({', '.join(shown)})"
 
     def load(self) -> None:
         """Ask the service what its model takes (no image is sent), and check it.
@@ -249,4 +243,4 @@ def _require_extra() -> None:
     try:
         import skdne.encoders._connection  # noqa: F401
     except ModuleNotFoundError as error:
-        raise ImportError(f'HTTPEncoder needs {error.name}: pip install "skdne[http]"') from error
+        raise ImportError(f'HTTPEncoder needs {error.name}: pip install "skdne[http]".') from error

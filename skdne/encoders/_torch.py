@@ -18,7 +18,7 @@ from skdne.images import Rows
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, repr=False)
 class TorchBackend(Encoder):
     """What encoders built on a torch module share; subclasses say which module.
 
@@ -46,13 +46,20 @@ class TorchBackend(Encoder):
         super().__post_init__()
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}, got {self.precision!r}.")
+        try:
+            _ = self.device == "auto" or torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise ValueError(
+                "device must be 'auto' or that of torch, such as 'cpu' or 'cuda:0', got "
+                f"{self.device!r}."
+            ) from error
         for name in ("mean", "std"):
-            if (
-                value := getattr(self, name)
-            ) is not None:  # one form, so that equal ones hash alike
-                value = np.asarray(value, dtype=float)
+            if (given := getattr(self, name)) is not None:
+                value: Any = _numbers(given)  # one form, so that equal ones hash alike
                 if value.ndim > 1 or not np.isfinite(value).all():
-                    raise ValueError(f"{name} must be a number or one for each channel.")
+                    raise ValueError(
+                        f"{name} must be a number or one for each channel, got {given!r}."
+                    )
                 if name == "std" and not (value > 0).all():
                     raise ValueError(f"std must be positive, got {self.std!r}.")
                 value = float(value) if value.ndim == 0 else tuple(value.tolist())
@@ -168,6 +175,14 @@ class TorchBackend(Encoder):
         return (*super()._identity(), self.mean, self.std, *tensors, *arrays)
 
 
+def _numbers(values: Any) -> np.ndarray:
+    """Floats, or NaN for what is no number."""
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        return np.array(np.nan)
+
+
 def runs_in_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether ``precision`` means bfloat16 on ``device``: "auto" asks the hardware."""
     if precision != "auto":
@@ -189,7 +204,7 @@ def frozen(module: nn.Module) -> nn.Module:
     return module.eval().requires_grad_(False)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class TorchEncoder(TorchBackend):
     """Encoder made of any torch module that maps images to one vector each.
 

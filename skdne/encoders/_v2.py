@@ -78,12 +78,13 @@ def read_signature(metadata: Mapping[str, Any], given: Mapping[str, Any]) -> Sig
     datatype = tensor.get("datatype") or given["datatype"]
     if given["datatype"] not in (None, datatype):
         raise ValueError(
-            f"datatype={given['datatype']!r}, but model {name!r} takes {datatype} by its metadata."
+            f"datatype={given['datatype']!r}, but model {name!r} takes {datatype} by its metadata; "
+            "leave datatype out."
         )
     if datatype not in LEVELS:
         raise ValueError(
             f"model {name!r} takes {datatype or 'a datatype it does not tell'}; images can be sent "
-            f"as {', '.join(LEVELS)}."
+            f"as {', '.join(LEVELS)}; use a model that takes one of them."
             + ("" if datatype else " Its metadata tells none: give datatype, input and channels.")
         )
     if not tensor.get("name"):
@@ -106,9 +107,13 @@ def _choose(kind: str, tensors: list[Any], wanted: str | None, model: Any) -> di
     if not names:
         return {"name": wanted}
     if wanted is not None and wanted not in names:
-        raise ValueError(f"{kind}={wanted!r}, but the {kind}s of model {model!r} are {names}.")
+        raise ValueError(
+            f"{kind}={wanted!r}, but the {kind}s of model {model!r} are {names}; name one."
+        )
     if kind == "input" and len(names) > 1:
-        raise ValueError(f"model {model!r} takes several inputs, {names}; only images can be sent.")
+        raise ValueError(
+            f"model {model!r} takes several inputs, {names}; use one that takes images alone."
+        )
     if wanted is None and len(names) > 1:
         raise ValueError(f"model {model!r} returns several outputs; give output, one of {names}.")
     return tensors[0] if wanted is None else tensors[names.index(wanted)]
@@ -166,7 +171,9 @@ def encode_request(
         pixels = pixels.transpose(0, 2, 3, 1)
     elif signature.axes == "bhw":
         if pixels.shape[1] != 1:
-            raise ValueError(f"the model takes grey images, got {pixels.shape[1]} channels.")
+            raise ValueError(
+                f"the model takes grey images, got {pixels.shape[1]} channels; set n_channels=1."
+            )
         pixels = pixels[:, 0]
     pixels = np.ascontiguousarray(pixels, dtype=DTYPES[signature.datatype])
     tensor: dict[str, Any] = {
@@ -204,7 +211,9 @@ def decode_reply(headers: Mapping[str, str], body: bytes, output: str | None) ->
     reply = parse_json(body if length is None else body[: int(length)])
     tensors = reply.get("outputs") if isinstance(reply, dict) else None
     if not isinstance(tensors, list):
-        raise ValueError("the reply has no 'outputs'; is this an Open Inference (V2) service?")
+        raise ValueError(
+            "the reply has no 'outputs', as of another protocol; check url and protocol."
+        )
     data = memoryview(body)[int(length) :] if length else memoryview(b"")
     found = {}
     for tensor in tensors:  # in the order of their bytes
@@ -214,23 +223,28 @@ def decode_reply(headers: Mapping[str, str], body: bytes, output: str | None) ->
         found[tensor["name"]] = tensor, None if size is None else data[: int(size)]
         data = data[int(size or 0) :]
     if len(data):
-        raise ValueError(f"the reply has {len(data)} bytes more than its tensors.")
+        raise ValueError(f"the reply has {len(data)} bytes more than its tensors; check the model.")
     if output is None and len(found) > 1:
         raise ValueError(f"the model returns several outputs; give output, one of {list(found)}.")
     if not found or output not in (None, *found):
-        raise ValueError(f"the reply holds no output {output!r}, but {list(found)}.")
+        raise ValueError(f"the reply holds no output {output!r}, but {list(found)}; check output.")
     return _as_rows(*found[output if output is not None else next(iter(found))])
 
 
 def _as_rows(tensor: Mapping[str, Any], raw: memoryview | None) -> np.ndarray:
     dtype = DTYPES.get(tensor["datatype"])
     if dtype is None:
-        raise ValueError(f"output {tensor['name']!r} is {tensor['datatype']}, not numbers.")
+        raise ValueError(
+            f"output {tensor['name']!r} is {tensor['datatype']}, not numbers; give another."
+        )
     shape = [int(size) for size in tensor["shape"]]
     # null is how some services write NaN
     values = np.asarray(tensor["data"], dtype=float) if raw is None else np.frombuffer(raw, dtype)
     if values.size != np.prod(shape):
-        raise ValueError(f"output {tensor['name']!r} has {values.size} values for shape {shape}.")
+        raise ValueError(
+            f"output {tensor['name']!r} has {values.size} values for shape {shape}; check the "
+            "model."
+        )
     values = values.reshape(shape)
     return values.reshape(len(values), -1) if values.ndim > 2 and len(values) else values
 
@@ -243,4 +257,4 @@ def parse_json(body: bytes) -> Any:
         text = bytes(body).decode(errors="replace").strip()
     if text[:1] in ("", "{", "["):
         raise CutOffError("the reply is not complete JSON")
-    raise ValueError(f"the reply is not JSON, check url and protocol: {text!r}")
+    raise ValueError(f"the reply is not JSON, check url and protocol: {text!r}.")

@@ -52,7 +52,7 @@ def read_predictions(reply: Any, key: str) -> list[np.ndarray | ItemError]:
         If this is no such reply, or ``key`` is not in it.
     """
     if isinstance(reply, dict) and "error" in reply and "predictions" not in reply:
-        raise ValueError(f"the service returned an error: {_item_error(reply['error']).words}")
+        raise ValueError(f"the service returned an error: {_item_error(reply['error']).words}.")
     predictions = reply.get("predictions") if isinstance(reply, dict) else None
     if not isinstance(predictions, list):
         raise ValueError("the reply has no list of 'predictions'; check url and protocol.")

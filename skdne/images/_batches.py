@@ -265,7 +265,9 @@ def channel_axis(image_shape: Shape) -> int:
     )
 
 
-def listed(items: list, kind: str = "rows", at_most: int = 20) -> str:
+def listed(items: list, kind: str = "row", at_most: int = 20) -> str:
     """Name some of the items, and count them all."""
     more = f" and {len(items) - at_most} more" if len(items) > at_most else ""
-    return f"{len(items)} {kind}: {', '.join(map(str, items[:at_most]))}{more}"
+    return (
+        f"{len(items)} {kind}{'s' * (len(items) > 1)}: {', '.join(map(str, items[:at_most]))}{more}"
+    )

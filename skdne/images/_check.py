@@ -106,7 +106,7 @@ def _as_array(X: Any) -> NDArray | list[str]:
     except ValueError as error:
         raise ValueError(
             "X is a list of images of different shapes; resize them to one, or save them as files "
-            f"and give their paths. ({error})"
+            "and give their paths."
         ) from error
     if array.ndim == 0:
         raise ValueError(
@@ -160,7 +160,7 @@ def _check_paths(array: NDArray) -> list[str]:
             f"X must hold images or file paths, str or PathLike; {listed(bad)}, the first is "
             f"{first}."
         )
-    return [os.fspath(item) for item in array]
+    return [str(os.fspath(item)) for item in array]  # not NumPy's str, which prints otherwise
 
 
 def _numbers(array: NDArray) -> NDArray:
@@ -181,11 +181,15 @@ def _image_shape(array: NDArray, asked: tuple[int, ...] | None) -> tuple[tuple[i
             return (1, *found), "flat"
         if np.prod(asked) != found[0]:
             raise ValueError(
-                f"image_shape={asked} makes {np.prod(asked)} pixels, X has {found[0]} features."
+                f"image_shape={asked} makes {np.prod(asked)} pixels, X has {found[0]} features; "
+                "give the shape of one row, (H, W), (C, H, W) or (H, W, C)."
             )
         return asked, "flat"
     if asked is not None and asked != found:
-        raise ValueError(f"image_shape={asked}, but the images of X have shape {found}.")
+        raise ValueError(
+            f"image_shape={asked}, but the images of X have shape {found}; leave image_shape out, "
+            "it is for flat rows."
+        )
     if array.ndim == 3:
         return found, "HW"
     if array.ndim == 4:
@@ -196,6 +200,13 @@ def _image_shape(array: NDArray, asked: tuple[int, ...] | None) -> tuple[tuple[i
     )
 
 
+_LENGTHS = {
+    (1,): "a positive integer",
+    (2,): "two positive integers",
+    (2, 3): "two or three positive integers",
+}
+
+
 def _integers(name: str, values: Any, lengths: tuple[int, ...]) -> tuple[int, ...]:
     try:
         checked = tuple(operator.index(value) for value in values)
@@ -203,8 +214,7 @@ def _integers(name: str, values: Any, lengths: tuple[int, ...]) -> tuple[int, ..
         checked = ()
     if len(checked) not in lengths or min(checked) < 1:
         raise ValueError(
-            f"{name}={values!r} is not valid; expected {' or '.join(map(str, lengths))} positive "
-            "integer(s)."
+            f"{name} must be {_LENGTHS[lengths]}, got {values[0] if lengths == (1,) else values!r}."
         )
     return checked
 
@@ -216,7 +226,7 @@ def _check_range(pixel_range: Any) -> Range:
         low, high = 0.0, 0.0
     if not -np.inf < low < high < np.inf:
         raise ValueError(
-            f"pixel_range={pixel_range!r} is not valid; expected (low, high), two finite numbers "
-            "with low < high."
+            "pixel_range must be (low, high), two finite numbers with low < high, got "
+            f"{pixel_range!r}."
         )
     return low, high

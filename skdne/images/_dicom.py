@@ -68,5 +68,5 @@ def _pydicom() -> Any:
     try:
         import pydicom
     except ImportError as error:
-        raise ImportError("DICOM files need pydicom: pip install 'skdne[dicom]'") from error
+        raise ImportError('DICOM files need pydicom: pip install "skdne[dicom]".') from error
     return pydicom

@@ -66,7 +66,7 @@ class FileImages(Images):
             names = [f"{self._paths[i]} {tuple(sizes[which.ravel()[i]].tolist())}" for i in odd]
             raise ValueError(
                 f"The files of X hold images of different sizes: most are "
-                f"{tuple(sizes[usual].tolist())}, but {listed(names, 'files')}. Set input_size="
+                f"{tuple(sizes[usual].tolist())}, but {listed(names, 'file')}. Set input_size="
                 "(H, W) on the encoder, so that all are resized to it."
             )
         return int(sizes[usual][0]), int(sizes[usual][1])

@@ -56,7 +56,7 @@ def check_input(
     except ValueError as error:
         raise ValueError(
             "y_true and y_pred must both be class labels of one kind, not probabilities and not "
-            f"numbers in an object array (use astype(int)): {error}"
+            f"numbers in an object array (use astype(int)). {str(error).rstrip('.')}."
         ) from error
     # As in scikit-learn: with one label only (a fold without positives) nobody can tell a
     # misspelt label from an empty cell, and the metric says nan instead.
@@ -151,7 +151,7 @@ def why_undefined(data: Checked, rates: np.ndarray, needed: str) -> str | None:
     """Say why no gap can be computed from `rates`, one per group, or return None."""
     groups = data.groups.tolist()
     if len(groups) == 1:
-        return f"sensitive_features has only one group, {groups[0]!r}; a gap needs two."
+        return f"sensitive_features has only one group, {groups[0]!r}; it needs two."
     empty = [group for group, rate in zip(groups, rates, strict=True) if np.isnan(rate)]
     if empty:
         return (

@@ -226,5 +226,7 @@ def _mean_test(cv_results: dict[str, Any], scorer: str, argument: str) -> np.nda
     prefix = "mean_test_"
     if prefix + scorer not in cv_results:
         known = sorted(key.removeprefix(prefix) for key in cv_results if key.startswith(prefix))
-        raise ValueError(f"{argument}={scorer!r} is not a scorer of this search; it has {known}.")
+        raise ValueError(
+            f"{argument}={scorer!r} is not a scorer of this search; it has {known}, name one."
+        )
     return np.asarray(cv_results[prefix + scorer], dtype=float)
