@@ -110,7 +110,7 @@ def samples(quick, encoder, *_):
         data = make_biased_images(n, correlation=0, random_state=seed)
         for name, solver in (
             ("erasure", BlockErasure(n_images=size, block_size=32)),
-            ("Adam", Adam(max_iter=2 if quick else 12800 // size, n_images=size, **form)),
+            ("Adam", Adam(max_iter=2 if quick else 6400 // size, n_images=size, **form)),
         ):
             dne = DebiasedNoiseTransformer(
                 encoder, solver=solver, objective="confusion", leakage=False, random_state=seed

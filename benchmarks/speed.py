@@ -40,7 +40,14 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import skdne
-from skdne import SPSA, Adam, DebiasedNoiseTransformer, TorchEncoder, bundled_encoder
+from skdne import (
+    SPSA,
+    Adam,
+    CallableEncoder,
+    DebiasedNoiseTransformer,
+    TorchEncoder,
+    bundled_encoder,
+)
 from skdne.encoders._torch import runs_in_bfloat16
 from skdne.images import check_images
 
@@ -203,20 +210,20 @@ def bound(encoder, n, n_rounds):
     return rates, ratios
 
 
-class Waits(torch.nn.Module):
+class Waits:
     """A device of a given speed: it takes its time and no core."""
 
     def __init__(self, rate):
-        super().__init__()
         self.rate = rate
 
-    def forward(self, x):
+    def __call__(self, x):
         time.sleep(len(x) / self.rate)
-        return x.mean(dim=(2, 3))
+        return x.mean(axis=(2, 3))
 
 
 def files(encoder, n, n_rounds, size=512):
     """Transform of PNG files against the decoder alone and the encoder alone."""
+    n *= 2  # the first batch is waited for, however many follow
     with tempfile.TemporaryDirectory() as folder:
         paths = [f"{folder}/{i}.png" for i in range(n)]
         for path, image in zip(paths, make_images(n, size), strict=True):
@@ -230,8 +237,8 @@ def files(encoder, n, n_rounds, size=512):
         bare, dne = Bare(encoder), with_noise(encoder, paths)
         decode()
         rate = n / seconds(decode)[0]
-        device = TorchEncoder(Waits(rate), input_size=encoder.input_size, n_channels=1,
-                              batch_size=encoder.batch_size)  # fmt: skip
+        device = CallableEncoder(Waits(rate), name="device", input_size=encoder.input_size,
+                                 n_channels=1, batch_size=encoder.batch_size)  # fmt: skip
         standing_in = with_noise(device, paths)
         arms = {
             "decoder": decode,

@@ -18,7 +18,8 @@ from skdne.noise import add_noise
 
 Edits = Sequence[tuple[torch.Tensor | None, np.ndarray]]
 
-# Parts that are read at once: while the encoder has one, the next two are read and decoded.
+# Parts that are there or on their way at once: while the encoder has one, the next are read,
+# decoded and edited, one after the other.
 N_AHEAD = 3
 
 
@@ -87,11 +88,13 @@ def _batches(
     waiting: list[Any] = []
     begun = -1
 
-    def read(part: tuple[int, np.ndarray]) -> tuple[int, Rows]:
-        return part[0], images.stored(part[1])
+    def read(part: tuple[int, np.ndarray]) -> tuple[int, Any]:
+        edit, rows = part
+        return edit, edited(encoder, images, images.stored(rows), edits[edit][0], clip)
 
-    for edit, stored in in_order(read, _parts(edits, size), N_AHEAD):
-        noise, rows = edits[edit]
+    ahead = 1 if computes_here(encoder) else N_AHEAD
+    for edit, batch in in_order(read, _parts(edits, size), ahead, n_threads=1):
+        rows = edits[edit][1]
         if edit > begun and budget is not None:
             try:
                 budget.spend(len(rows))
@@ -100,7 +103,7 @@ def _batches(
                     yield _joined(waiting)
                 raise
         begun = edit
-        waiting.append(edited(encoder, images, stored, noise, clip))
+        waiting.append(batch)
         if sum(map(len, waiting)) == size:
             yield _joined(waiting)
             waiting = []
@@ -124,6 +127,14 @@ def _joined(parts: list[Any]) -> Any:
     if len(parts) == 1:
         return parts[0]
     return torch.cat(parts) if isinstance(parts[0], torch.Tensor) else np.concatenate(parts)
+
+
+def computes_here(encoder: Encoder) -> bool:
+    """Whether the encoder works on the cores that read images: then each waits for the other.
+
+    Both at once would only make torch's threads wait for those that decode, at every layer.
+    """
+    return isinstance(encoder, TorchBackend) and encoder.torch_device.type == "cpu"
 
 
 def edited(

@@ -181,6 +181,19 @@ def test_reading_ahead_is_bounded_and_ends_where_the_consumer_does(tmp_path):
     assert not readers_left(before)
 
 
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_images_are_read_ahead_for_encoders_that_leave_the_cores_alone(tmp_path, elsewhere):
+    paths = [png(tmp_path / f"{i}.png", i) for i in range(8)]
+    flat = CallableEncoder(lambda x: x.reshape(len(x), -1), input_size=(8, 8), batch_size=2)
+    encoder = flat if elsewhere else dataclasses.replace(small_encoder(), batch_size=2)
+    images = check_images(paths, input_size=(8, 8), n_channels=1)
+    threads, stored = set(), images.stored
+    images.stored = lambda rows: threads.add(threading.current_thread()) or stored(rows)
+    Z = embed_images(encoder, images, None, False)
+    assert (threading.current_thread() not in threads) == elsewhere
+    np.testing.assert_array_equal(Z[:2], encoder.embed(images.batch([0, 1])))
+
+
 def test_a_file_that_cannot_be_read_is_named_and_leaves_no_thread(tmp_path):
     paths = [png(tmp_path / f"{i}.png", i) for i in range(12)]
     encoder = CallableEncoder(lambda x: x.reshape(len(x), -1), input_size=(8, 8), batch_size=2)

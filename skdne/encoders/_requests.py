@@ -16,8 +16,13 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def in_order(work: Callable[[T], R], items: Iterable[T], n_in_flight: int) -> Iterator[R]:
-    """Apply ``work`` to each item, up to ``n_in_flight`` at once in threads; yield in order.
+def in_order(
+    work: Callable[[T], R], items: Iterable[T], n_in_flight: int, n_threads: int | None = None
+) -> Iterator[R]:
+    """Apply ``work`` to items ahead of who takes the results; yield in order.
+
+    Up to ``n_in_flight`` results are there or on their way, each in a thread of its own, or made by
+    ``n_threads``.
 
     To the caller it is ``map``: an error of ``items`` is raised after what came before it was
     yielded. Once ``work`` has failed no other is begun, but those in flight are waited for: what
@@ -26,7 +31,7 @@ def in_order(work: Callable[[T], R], items: Iterable[T], n_in_flight: int) -> It
     if n_in_flight == 1:
         yield from map(work, items)
         return
-    with ThreadPoolExecutor(n_in_flight) as pool:
+    with ThreadPoolExecutor(n_threads or n_in_flight) as pool:
         pending: deque[Future[R]] = deque()
         iterator, error = iter(items), None
         try:
