@@ -135,7 +135,7 @@ def test_convolutional_maps_are_pooled(tmp_path, name):
     path = saved(tmp_path / "weights.pth", net.state_dict())
     maps = net.forward_features(X)
     found = encoder_of(path, name, None, input_size=(48, 48))
-    np.testing.assert_allclose(found.embed(IMAGES), maps.mean((2, 3)), atol=1e-5)
+    np.testing.assert_allclose(found.embed(IMAGES), maps.mean((2, 3)), rtol=1e-5, atol=1e-5)
     with pytest.raises(ValueError, match="no class token"):
         encoder_of(path, name, None, pooling="token").embed(IMAGES)
 

@@ -143,6 +143,8 @@ class TimmEncoder(TorchBackend):
         return (*super()._identity(), self.pooling)
 
     def _vectors(self, module: Any, images: torch.Tensor) -> torch.Tensor:
+        # convolutions are faster so, on CPU and GPU; timm's models take either layout
+        images = images.contiguous(memory_format=torch.channels_last)
         features = module.forward_features(images)
         prefix = getattr(module, "num_prefix_tokens", 0)
         if self.pooling == "token":
