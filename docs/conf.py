@@ -23,7 +23,7 @@ extensions = [
     "sphinx_copybutton",
     "mathml",  # in _ext
 ]
-exclude_patterns = ["_build", "_ext", "_templates", "gallery/sg_execution_times*"]
+exclude_patterns = ["_build", "_ext", "_templates", "sg_execution_times*", "gallery/sg_execution_times*"]
 templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]  # a function is among the settings of the gallery
 
@@ -72,23 +72,12 @@ def example_arguments(gallery_conf, script_vars):
 # Without real X-rays their example is shown and not run.
 HAS_XRAYS = Path(os.environ.get("SKDNE_NIH_CXR", "-"), "metadata.csv").exists()
 
-# Pages that have a place in a toctree and may not be written yet.
-TO_COME = ("black_box", "scale", "found")
-
-
-def leave_out_pages_to_come(app, docname, source):
-    for page in TO_COME:
-        if not (DOCS / f"{page}.md").exists():
-            source[0] = source[0].replace(f"\n{page}\n", "\n")
-
-
 def leave_out_request_methods(app, what, name, obj, skip, options):
     """scikit-learn makes them; their text refers to pages of its own site."""
     return True if re.fullmatch(r"set_\w+_request", name) else None
 
 
 def setup(app):
-    app.connect("source-read", leave_out_pages_to_come)
     app.connect("autodoc-skip-member", leave_out_request_methods)
 
 

@@ -39,7 +39,9 @@ def left_to_read(L, theta):
 def test_it_keeps_the_epoch_that_left_least_and_stops_when_none_is_better(refit_every):
     solver = Adam(max_iter=30, batch_size=8, refit_every=refit_every, **STOPPING)
     L, thetas = two_sets(), []
+    frozen = L.attribute_classifier
     solution = solver.minimize(L, SEED, lambda theta, curve: thetas.append(theta.clone()))
+    assert (L.attribute_classifier is frozen) == (refit_every is None)
     left = [left_to_read(L, theta) for theta in thetas]
     best = int(np.argmin(left))
     assert 0 < best < len(left) - 1
