@@ -6,8 +6,8 @@ Each point is a process of its own: a few small PNG files, their paths repeated 
 of no size, so that what grows with n shows. Printed is the peak of anonymous memory (RssAnon, read
 every 10 ms) above what the process held after a warm-up on 256 files. Pages of the memory map that
 fit decodes to are left out: the system takes them back when it needs them. What has to grow is
-printed beside it: embeddings, n x d x 4 bytes, and for fit the decoded images up to its limit of
-2 GiB; "fit, mapped" sets that limit to 1 MiB.
+printed beside it: embeddings, n x d x 4 bytes, and for fit, which takes 10,000 images at most, the
+decoded images up to its limit of 2 GiB; "fit, mapped" sets that limit to 1 MiB.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from skdne import Adam, DebiasedNoiseTransformer, TorchEncoder
 from skdne.images._file_batches import FileImages
 
 SIDE, N_FEATURES, N_FILES = 32, 64, 500
+SUBSAMPLE = DebiasedNoiseTransformer().subsample
 TASKS = ("transform", "fit", "fit, mapped")
 
 
@@ -118,8 +119,9 @@ def main():
             for n in options.n:
                 command = [sys.executable, __file__, "--point", task, str(n), folder]
                 done = subprocess.run(command, check=True, capture_output=True, text=True)
-                embeddings = n * N_FEATURES * 4 / 2**20
-                decoded = n * SIDE * SIDE / 2**20 if task == "fit" else 0
+                used = n if task == "transform" else min(n, SUBSAMPLE)
+                embeddings = used * N_FEATURES * 4 / 2**20
+                decoded = used * SIDE * SIDE / 2**20 if task == "fit" else 0
                 lines.append(f"{task:12} {n:8} {json.loads(done.stdout):8.1f} "
                              f"{embeddings:11.1f} {decoded:8.1f}")  # fmt: skip
                 print(lines[-1], flush=True)

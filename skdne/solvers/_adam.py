@@ -36,7 +36,7 @@ class Adam(NoiseSolver):
         Train g anew on the edited embeddings every so many epochs.
     n_images : int or None, default=None
         SA images to learn from, at least 8, drawn evenly over the (y, attribute) cells; None takes
-        all. A few hundred do as well, or as badly, as thousands (``benchmarks/speed.py``).
+        all. With as many gradients, 320 did as well as 640 in ``benchmarks/speed.py``, 40 worse.
     n_iter_no_change : int or None, default=None
         Stop after so many epochs in which the attribute became no less readable on the selection
         set, and keep the noise that left least: after each epoch a g is trained anew on the edited
