@@ -93,8 +93,8 @@ print(frame.loc[frame["section"] == "fairness", columns].round(3).to_string(inde
 # to be explained. Right, the rates themselves: only they show whether a gap closed because one
 # group got better or the other worse.
 
-BEFORE = {"color": "0.45", "marker": "o", "markerfacecolor": "white", "linestyle": " "}
-AFTER = {"color": "#E66100", "marker": "D", "linestyle": " "}
+BEFORE = {"color": "#767676", "marker": "s", "markerfacecolor": "white", "linestyle": " "}
+AFTER = {"color": "#0072B2", "marker": "o", "linestyle": " "}
 
 
 def two_rows(ax, rows, labels):

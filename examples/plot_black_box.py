@@ -5,7 +5,9 @@ A model you can't open, on a budget
 
 The encoder is a service here: images go there, vectors come back, and each image has its price.
 This says what a fit will cost before anything is sent, bounds it, has the machine fail in the
-middle, goes on from there, and shows that what was paid for is not paid twice::
+middle, goes on from there, and shows that what was paid for is not paid twice.
+
+Run it as it is::
 
     python examples/plot_black_box.py
 
@@ -33,6 +35,7 @@ from skdne import (
     DebiasedNoiseTransformer,
     DebiasingWarning,
     HTTPEncoder,
+    LeakageDisplay,
     QueryProgress,
 )
 from skdne.datasets import make_biased_images
@@ -154,35 +157,25 @@ for name, sides in found.items():
     before, after = ("{:.2f} ({:.2f} to {:.2f})".format(*sides[side]) for side in sides)
     print(f"  {name + ':':<24} {before} before, {after} after")
 
-COLORS = {"before": "0.45", "after": "#E66100"}
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained", width_ratios=[4, 4, 3])
 ax = axes[0]
 place = np.arange(len(ledger))
 ax.barh(place - 0.2, ledger["asked for"], 0.38, color="0.75", label="asked for")
-bars = ax.barh(place + 0.2, ledger["sent"], 0.38, color="#E66100", label="sent, and paid")
+bars = ax.barh(place + 0.2, ledger["sent"], 0.38, color="#0072B2", label="sent, and paid")
 ax.bar_label(bars, [f"{n:,}" for n in ledger["sent"]], padding=3)
 ax.set_yticks(place, ledger["run"])
 ax.invert_yaxis()
 ax.set(xlabel="images", title="What each run pays", xlim=(0, 1.18 * ledger["asked for"].max()))
-ax.legend(loc="upper right", frameon=False)
+ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
 
-ax = axes[1]
-for side, offset, marker in (("before", -0.13, "o"), ("after", 0.13, "D")):
-    auc, low, high = np.array([sides[side] for sides in found.values()]).T
-    error = [auc - low, high - auc]
-    where = np.arange(len(found)) + offset
-    style = {"fmt": marker, "capsize": 3, "color": COLORS[side]}
-    ax.errorbar(auc, where, xerr=error, label=f"{side} the edit", **style)
-ax.axvline(0.5, color="0.6", linewidth=1, zorder=0)
-ax.set_yticks(range(len(found)), [name.replace(", ", ",\n") for name in found])
-ax.set(xlabel="AUC (95% interval)", title="What is read", ylim=(len(found) - 0.3, -0.5))
-ax.legend(loc="lower left", frameon=False, fontsize="small", ncols=2, borderaxespad=0)
+LeakageDisplay.from_estimator(dne, ax=axes[1])
+axes[1].set_title("What is read")
 
 ax = axes[2]
 ax.imshow(dne.edit(data.images[:1])[0], cmap="gray", vmin=0, vmax=1)
 for block in dne.blocks_[dne.blocks_["erased"]].itertuples():
     corner = (block.left - 0.5, block.top - 0.5)
-    ax.add_patch(Rectangle(corner, block.size, block.size, fill=False, edgecolor="#E66100"))
+    ax.add_patch(Rectangle(corner, block.size, block.size, fill=False, edgecolor="#0072B2"))
 ax.set(xticks=[], yticks=[], title="What the service gets")
 
 path = args.out / "black_box.png"

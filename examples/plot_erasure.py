@@ -6,7 +6,9 @@ Erasing a local attribute, and where that cannot work
 Three attributes, one after another: a texture at one place of synthetic radiographs; a site stamp
 in a corner; and one that shows all over the image. ``DebiasedNoiseTransformer()`` with its default
 solver looks for the blocks of the image that tell the attribute, erases them, and says what came
-of it. Run it as it is for synthetic images, or with real X-rays for the second and third case::
+of it.
+
+Run it as it is for synthetic images, or with real X-rays for the second and third case::
 
     python examples/plot_erasure.py --images FOLDER
 

@@ -115,9 +115,9 @@ display.figure_.savefig(args.out / "blocks.png", dpi=110)
 # the pattern over all four groups is what the edit changes.
 
 STYLES = {
-    "no edit": {"color": "0.45", "marker": "o", "markerfacecolor": "white"},
-    "edited for sex": {"color": "#0072B2", "marker": "s"},
-    "edited for sex and age": {"color": "#E66100", "marker": "D"},
+    "no edit": {"color": "#767676", "marker": "s", "markerfacecolor": "white"},
+    "edited for sex": {"color": "#0072B2", "marker": "o"},
+    "edited for sex and age": {"color": "#D55E00", "marker": "D"},
 }
 
 

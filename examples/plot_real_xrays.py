@@ -5,7 +5,9 @@ Real chest X-rays, and what helps there
 
 Sex shows all over a chest X-ray. On real images of NIH ChestX-ray14 this draws from where it is
 read, tries to erase it, and compares what the embeddings still tell after that and after
-``EmbeddingEraser``, which works on embeddings instead of images::
+``EmbeddingEraser``, which works on embeddings instead of images.
+
+Run it on a folder::
 
     python examples/plot_real_xrays.py FOLDER
 

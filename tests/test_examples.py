@@ -105,7 +105,7 @@ def test_quickstart_on_a_folder_and_csv(tmp_path):
 def test_lambda_search(tmp_path):
     output = run("plot_lambda_search.py", "--n", 120, "--epochs", 1, "--out", tmp_path)
     rows = [line.split() for line in output.splitlines() if line.startswith(("none", "Adam"))]
-    assert [row[1] for row in rows] == ["-", "0.001", "0.01", "0.1", "1.0"]
+    assert [row[1] for row in rows] == ["-", "0.0001", "0.001", "0.01", "0.1"]
     assert sum("chosen" in row for row in rows) == 1
     utility = [float(row[2]) for row in rows]
     chosen = next(i for i, row in enumerate(rows) if "chosen" in row)
