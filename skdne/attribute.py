@@ -73,8 +73,8 @@ def missing_attribute(data: str, step: str) -> str:
         f"sensitive_features is missing: pass fit({data}, y, sensitive_features=a). In a Pipeline "
         "or a search, switch on metadata routing first "
         "(sklearn.set_config(enable_metadata_routing=True)) and pass sensitive_features=a to "
-        f"its fit; without routing, Pipeline.fit takes {step}__sensitive_features=a (the step's "
-        "name first)."
+        f"its fit; without routing, Pipeline.fit takes {step}__sensitive_features=a, with the name "
+        "of the step, which make_pipeline makes of its class in small letters."
     )
 
 

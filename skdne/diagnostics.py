@@ -188,8 +188,8 @@ def large_noise(l2: float, linf: float, psnr: float) -> str | None:
         return None
     return (
         f"the noise is large against the pixel range (PSNR {psnr:.1f} dB, L2 norm {l2:.1f}, "
-        f"largest value {linf:.2f}): look at edit(X); a larger reg_lambda or a "
-        "radius keeps it smaller."
+        f"largest value {linf:.2f}): look at edit(X); a larger reg_lambda or a radius keeps it "
+        "smaller, or a smaller max_area where blocks are erased."
     )
 
 

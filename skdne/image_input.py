@@ -23,7 +23,12 @@ class ImageInputMixin:
             shape = getattr(X, "shape", ())[1:]
             if not reset and len(shape) > 1:
                 self._check_shape(shape)
-            X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
+            try:
+                X = validate_data(self, X, reset=reset, dtype="numeric", allow_nd=True)
+            except ValueError as error:
+                if "inhomogeneous" in str(error):
+                    check_images(X)  # says it in our words
+                raise
         images = check_images(
             X,
             image_shape=self.image_shape,

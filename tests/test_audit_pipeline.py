@@ -1,5 +1,7 @@
 """Audit of fitted pipelines: one pass of the encoder, leakage, findings, fidelity, warnings."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,7 +15,7 @@ from sklearn.svm import LinearSVC
 
 from skdne import CallableEncoder, DebiasedNoiseTransformer
 from skdne.audit import FairnessAudit, _probes, attribute_leakage, choose_threshold
-from skdne.audit._warnings import check_change, check_leakage
+from skdne.audit._warnings import check_change, check_leakage, check_transformer
 
 FAST = {"n_bootstrap": 40, "n_permutations": 40, "random_state": 0}
 
@@ -254,3 +256,24 @@ def test_attribute_leakage_of_given_embeddings():
     own = attribute_leakage(look, sensitive_features=a, groups=patients, random_state=0)
     parted = attribute_leakage(look, sensitive_features=a, random_state=0)
     assert parted["rbf"].auc > 0.9 > own["rbf"].auc
+
+
+def test_a_baseline_that_shares_the_head_is_refused_and_a_frozen_one_is_not():
+    X, y, a = small_images(60)
+    head = LogisticRegression()
+    ours = make_pipeline(StandardScaler(), head).fit(X.reshape(60, -1), y)
+    before = make_pipeline(head).fit(X.reshape(60, -1), y)
+    options = {"sensitive_features": a, "n_bootstrap": 20, "n_permutations": 20}
+    with pytest.raises(ValueError, match="share one LogisticRegression object"):
+        FairnessAudit.from_estimator(ours, X.reshape(60, -1), y, baseline=before, **options)
+    frozen = make_pipeline(FrozenEstimator(head))
+    FairnessAudit.from_estimator(frozen, X.reshape(60, -1), y, baseline=frozen, **options)
+
+
+def test_an_edit_that_no_objective_asked_for_is_not_said_to_be_undone():
+    """Blocks are erased though the objective of g is then higher."""
+    erased = SimpleNamespace(
+        noise_=np.ones((8, 8)), leakage_={}, objective_={"zero": -0.04, "noise": 0.17}
+    )
+    frame = pd.DataFrame(columns=["section", "figure", "value"])
+    assert check_transformer(erased, frame) == []

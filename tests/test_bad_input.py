@@ -280,3 +280,10 @@ def test_any_layout_and_dtype_goes_through(layout, dtype, height, width, channel
     assert dne.noise_.shape == (8, 8)
     one_by_one = np.concatenate([dne.transform(X[i : i + 1]) for i in range(3)])
     np.testing.assert_allclose(one_by_one, Z[:3], rtol=1e-4, atol=1e-5)
+
+
+def test_a_list_of_images_of_different_shapes_is_named(data):
+    X = [np.zeros((8, 8)), np.zeros((9, 9))]
+    dne = DebiasedNoiseTransformer(small_encoder(), solver=None)
+    with pytest.raises(ValueError, match="X is a list of images of different shapes; resize them"):
+        dne.fit(X, sensitive_features=["F", "M"])

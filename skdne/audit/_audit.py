@@ -14,7 +14,13 @@ from skdne.audit import _probes
 from skdne.audit._compute import Extras, Options, compute
 from skdne.audit._export import records
 from skdne.audit._input import AuditData, check_audit_data
-from skdne.audit._pipeline import edited_images, look, parts, validation_threshold
+from skdne.audit._pipeline import (
+    check_baseline,
+    edited_images,
+    look,
+    parts,
+    validation_threshold,
+)
 from skdne.audit._summary import summary
 from skdne.findings import check_findings
 
@@ -236,6 +242,7 @@ class FairnessAudit:
         """
         options = Options(level, n_bootstrap, n_permutations, random_state)
         classes = np.unique(np.asarray(y))
+        check_baseline(estimator, baseline)
         seen = look(estimator, X, classes, plain=leakage)
         before = None if baseline is None else look(baseline, X, classes, plain=False)
         thresholds = {}

@@ -38,6 +38,23 @@ def parts(estimator: Any) -> Parts | None:
     return None
 
 
+def check_baseline(estimator: Any, baseline: Any) -> None:
+    """Refuse two pipelines that end in one object: a Pipeline fits the steps it is given.
+
+    Raises
+    ------
+    ValueError
+    """
+    if not (isinstance(estimator, Pipeline) and isinstance(baseline, Pipeline)):
+        return
+    last = estimator.steps[-1][1]
+    if last is baseline.steps[-1][1] and not isinstance(last, FrozenEstimator):
+        raise ValueError(
+            f"estimator and baseline share one {type(last).__name__} object, so to fit one was to "
+            "refit the other. Give each its own, such as sklearn.base.clone(head), and fit both."
+        )
+
+
 class Seen(NamedTuple):
     """Predictions of an estimator, and the embeddings that its classifier was given, if any."""
 

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from helpers import small_encoder, small_images
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.svm import LinearSVC
 
 from skdne import CallableEncoder, TorchEncoder
@@ -201,6 +202,7 @@ CASES = [
     lambda world: audit(n_bootstrap=3),
     lambda world: audit(n_permutations=20, level=0.01),
     lambda world: audit_of(KNN.fit(Z, y), y=y + 5),
+    lambda world: audit_of(make_pipeline(KNN).fit(Z, y), baseline=make_pipeline(KNN)),
     lambda world: audit_of(KNN.fit(Z, np.arange(40) % 3), y=np.arange(40) % 3, validation=(Z, y)),
     without_matplotlib,
     lambda world: attribute_leakage(Z, sensitive_features=a, **IN_FOLDS),
