@@ -11,7 +11,6 @@ import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn import config_context
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
@@ -52,6 +51,18 @@ def probes(random_state: int) -> dict[str, Any]:
     }
 
 
+def weighted_auc(score: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUC for every row of ``weights`` (R, n); nan where one class has no weight."""
+    order = np.argsort(score, kind="stable")
+    _, starts = np.unique(score[order], return_index=True)  # ties count half
+    of_positive = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
+    of_negative = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
+    below = np.cumsum(of_negative, axis=1) - of_negative
+    won = (of_positive * (below + 0.5 * of_negative)).sum(axis=1)
+    with np.errstate(invalid="ignore"):
+        return won / (of_positive.sum(axis=1) * of_negative.sum(axis=1))
+
+
 def conditional_auc(
     codes: np.ndarray,
     scores: np.ndarray,
@@ -79,7 +90,7 @@ def conditional_auc(
         nan where no stratum holds both a member of a class and another.
     """
     strata = np.zeros(len(codes), dtype=int) if strata is None else strata
-    weights = np.ones((1, len(codes))) if counts is None else counts
+    weights = np.ones((1, len(codes))) if counts is None else counts.astype(float)
     aucs = []
     for stratum in np.unique(strata):
         for k in range(scores.shape[1]):
@@ -87,18 +98,8 @@ def conditional_auc(
             is_other = (strata == stratum) & (codes != k)
             if not is_k.any() or not is_other.any():
                 continue
-            ours, others = scores[is_k, k], scores[is_other, k]
-            if counts is None:  # by ranks, as there may be many; exact: they are whole or half
-                ranks = rankdata(np.concatenate([ours, others]))[: len(ours)]
-                won = ranks.sum() - len(ours) * (len(ours) + 1) / 2
-            else:
-                wins = (ours[:, None] > others) + 0.5 * (ours[:, None] == others)
-                won = np.einsum(
-                    "ri,ij,rj->r", weights[:, is_k], wins, weights[:, is_other], optimize=True
-                )
-            pairs = weights[:, is_k].sum(axis=1) * weights[:, is_other].sum(axis=1)
-            with np.errstate(invalid="ignore"):
-                aucs.append(np.where(pairs > 0, won / np.maximum(pairs, 1e-12), np.nan))
+            pairs = is_k | is_other
+            aucs.append(weighted_auc(scores[pairs, k], is_k[pairs], weights[:, pairs]))
     if not aucs:
         return np.nan if counts is None else np.full(len(weights), np.nan)
     with warnings.catch_warnings():

@@ -24,7 +24,8 @@ from sklearn.metrics import (
 )
 
 from skdne.audit import FairnessAudit, choose_threshold
-from skdne.audit._scores import calibration_bins, calibration_error, weighted_auc
+from skdne.audit._scores import calibration_bins, calibration_error
+from skdne.leakage import weighted_auc
 from skdne.metrics import (
     disparate_impact,
     equal_opportunity_difference,

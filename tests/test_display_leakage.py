@@ -18,9 +18,7 @@ from skdne import (
     LeakageDisplay,
     TorchEncoder,
 )
-from skdne.attribute import check_sensitive_data
-from skdne.display._leakage import _conditional_auc
-from skdne.leakage import Auc, conditional_auc
+from skdne.leakage import Auc
 from skdne.verdict import Verdict
 
 mpl.use("Agg")
@@ -112,19 +110,6 @@ def test_from_predictions_agrees_with_scikit_learn():
         assert auc.high - auc.low == pytest.approx(width, rel=0.15)
     again = LeakageDisplay.from_predictions(a, before=before, after=after, random_state=0)
     assert again.leakage == display.leakage
-
-
-@pytest.mark.parametrize("n_classes", [2, 3])
-@pytest.mark.parametrize("with_y", [True, False])
-def test_auc_is_that_of_the_probes(n_classes, with_y):
-    """The same as ``conditional_auc``, which compares all pairs; ties too."""
-    rng = np.random.default_rng(n_classes)
-    a, y = rng.integers(0, n_classes, 90), rng.integers(0, 2, 90)
-    data = check_sensitive_data(a, y if with_y else None, None, 90)
-    scores = rng.integers(0, 6, (90, n_classes)).astype(float)
-    counts = rng.multinomial(90, np.full(90, 1 / 90), size=20).astype(float)
-    expected = conditional_auc(data.codes, scores, data.strata, counts)
-    np.testing.assert_allclose(_conditional_auc(data, scores, counts), expected)
 
 
 def test_images_of_a_patient_stay_together():

@@ -6,22 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skdne.audit._numbers import as_numbers
+from skdne.leakage import weighted_auc
 
 Floats = NDArray[np.float64]
 N_BINS = 10
 N_SIMULATIONS = 200
-
-
-def weighted_auc(score: Floats, positive: NDArray[np.bool_], weights: Floats) -> Floats:
-    """AUC for every row of ``weights`` (R, n); nan where one class has no weight."""
-    order = np.argsort(score, kind="stable")
-    _, starts = np.unique(score[order], return_index=True)  # ties count half
-    of_positive = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    of_negative = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    below = np.cumsum(of_negative, axis=1) - of_negative
-    won = (of_positive * (below + 0.5 * of_negative)).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return won / (of_positive.sum(axis=1) * of_negative.sum(axis=1))
 
 
 def class_auc(scores: Floats, y: NDArray[np.int64], weights: Floats) -> Floats:

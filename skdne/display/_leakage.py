@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,11 +12,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
 from skdne.attribute import SensitiveData, check_sensitive_data
+from skdne.audit._numbers import as_numbers
 from skdne.audit._probes import as_auc
-from skdne.audit._scores import weighted_auc
 from skdne.display._find import find_transformer
 from skdne.drawing import AFTER, BEFORE, axes_for, draw_points, plain_rows
-from skdne.leakage import Auc, bootstrap_counts
+from skdne.leakage import Auc, bootstrap_counts, conditional_auc
 from skdne.verdict import REMOVED, Verdict
 
 Sides = Mapping[str, Auc]
@@ -179,7 +178,7 @@ class LeakageDisplay:
             probes = given if isinstance(given, Mapping) else {"probe": given}
             for name, scores in probes.items():
                 columns = _check_scores(scores, f"{side}, {name!r},", data, sensitive_features)
-                auc = as_auc(_conditional_auc(data, columns, weights))
+                auc = as_auc(conditional_auc(data.codes, columns, data.strata, weights))
                 leakage.setdefault(name, {})[side] = auc
         if not leakage:
             raise ValueError("before and after are missing; give the scores of a probe.")
@@ -232,7 +231,7 @@ def _check_scores(
     scores: ArrayLike, name: str, data: SensitiveData, sensitive_features: Any
 ) -> NDArray[np.float64]:
     """Scores of every class, (n, K), of the rows that have the attribute."""
-    found = np.asarray(scores, dtype=float)
+    found = as_numbers(scores, name.rstrip(","))
     n, n_classes = _num_samples(sensitive_features), len(data.classes)
     if found.ndim == 1 and n_classes == 2:
         found = np.column_stack([-found, found])
@@ -245,22 +244,3 @@ def _check_scores(
     if not np.isfinite(found).all():
         raise ValueError(f"{name} has nan or infinite values; give a number for each image.")
     return found
-
-
-def _conditional_auc(
-    data: SensitiveData, scores: NDArray[np.float64], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """``conditional_auc`` for each row of weights (R, n), in memory that grows as n, not n^2."""
-    strata = np.zeros(len(scores), dtype=int) if data.strata is None else data.strata
-    aucs = []
-    for stratum in np.unique(strata):
-        rows = strata == stratum
-        for k in np.unique(data.codes[rows]):
-            is_k = data.codes[rows] == k
-            if not is_k.all():
-                aucs.append(weighted_auc(scores[rows, k], is_k, weights[:, rows]))
-    if not aucs:
-        return np.full(len(weights), np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a sample may miss every pair
-        return np.nanmean(aucs, axis=0)
