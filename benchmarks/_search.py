@@ -39,7 +39,7 @@ from skdne.encoders import TorchBackend
 from skdne.images import check_images
 
 N_CELLS = 25
-SEARCHES = {  # what is searched, on how many images when quick, and else
+SEARCHES = {  # the solver, which does less when quick, and the grid
     "skdne, Adam": (
         lambda quick: Adam(max_iter=2 if quick else 50, n_images=160, n_iter_no_change=5),
         {"reg_lambda": [0.001, 0.01, 0.1, 1.0, 10.0]},
