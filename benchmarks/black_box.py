@@ -146,9 +146,9 @@ class Trial:
             row |= {name: leakage[name].auc for name in PROBES}
             known = {"disease": self.y}
             row |= {
-                name: found.auc
+                name: found["after"].auc
                 for name, found in measure_findings(
-                    Z, known, self.data, self.sets, self.seed
+                    Z, Z, known, self.data, self.sets, self.seed
                 ).items()
             }
         return row

@@ -33,10 +33,11 @@ from skdne import (
     GatedErasure,
     bundled_encoder,
 )
+from skdne.auc import conditional_auc
 from skdne.datasets import make_biased_images
 from skdne.embedding_eraser import EmbeddingEraser
 from skdne.experiments._encoders import conv_encoder
-from skdne.leakage import conditional_auc, fit_scores, probes
+from skdne.leakage import fit_scores, probes
 
 CUES = ("patch", "off-grid", "corner", "band", "two", "joint")
 PROBES = ("linear", "rbf", "mlp")

@@ -20,9 +20,10 @@ from PIL import Image
 from sklearn.model_selection import StratifiedKFold
 
 from skdne import DebiasedNoiseTransformer, DebiasingWarning
+from skdne.auc import conditional_auc
 from skdne.datasets import plant_opacity, plant_stamp
 from skdne.embedding_eraser import EmbeddingEraser
-from skdne.leakage import conditional_auc, fit_scores, probes
+from skdne.leakage import fit_scores, probes
 
 SIDE = 128
 

@@ -137,6 +137,8 @@ class SensitiveData:
 def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -> SensitiveData:
     """Check the attribute, y and the patients against each other and leave out unlabelled rows.
 
+    Rows without y, where others have it, are left out too: they cannot be balanced.
+
     Parameters
     ----------
     sensitive_features : array-like of shape (n,) or (n, k)
@@ -150,7 +152,8 @@ def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -
     Raises
     ------
     ValueError
-        If lengths differ, there are fewer than two classes, or so many that they look like numbers.
+        If lengths differ, there are fewer than two classes, or so many that they look like numbers,
+        or y is missing wherever the attribute is of some class.
     """
     for name, value in {
         "sensitive_features": sensitive_features,
@@ -170,10 +173,19 @@ def check_sensitive_data(sensitive_features: Any, y: Any, groups: Any, n: int) -
             f"sensitive_features has {len(classes)} distinct values; more than {MAX_CLASSES} look "
             "like a number, not a group: bin it, for example with pandas.cut."
         )
-    rows = np.flatnonzero(codes >= 0)
-    diagnostics.warn(diagnostics.missing_labels(n - len(rows), n))
-    codes = codes[rows]
     strata, y_names = _strata(y)
+    known_y = np.ones(n, dtype=bool) if strata is None else strata >= 0
+    rows = np.flatnonzero((codes >= 0) & known_y)
+    lost = np.setdiff1d(np.arange(len(classes)), codes[rows])
+    if len(lost):
+        raise ValueError(
+            f"y is missing in all rows with the attribute {classes.tolist()[lost[0]]!r}; rows "
+            "without y are left out, so none would remain. Give y for some of them, or no y at all."
+        )
+    diagnostics.warn(diagnostics.missing_labels(int((codes < 0).sum()), n))
+    n_labelled = int((codes >= 0).sum())
+    diagnostics.warn(diagnostics.missing_y(n_labelled - len(rows), n_labelled))
+    codes = codes[rows]
     if strata is None:
         cells, names = codes, [str(a) for a in classes]
     else:
@@ -202,7 +214,7 @@ def _patients(groups: Any) -> np.ndarray:
 
 
 def _strata(y: Any) -> tuple[np.ndarray | None, list[str]]:
-    """y as class indices and their names; None where there is no y that could balance."""
+    """y as class indices (-1: missing) and their names; None where no y could balance."""
     if y is None:
         return None, []
     codes, classes = encode_labels(y, "y")
@@ -213,7 +225,4 @@ def _strata(y: Any) -> tuple[np.ndarray | None, list[str]]:
             "ignored, and leakage includes any relation between y and the attribute. Bin y."
         )
         return None, []
-    names = [str(c) for c in classes]
-    if (codes < 0).any():  # unlabelled images are a stratum of their own
-        codes, names = np.where(codes < 0, len(classes), codes), [*names, "missing"]
-    return codes, names
+    return codes, [str(c) for c in classes]

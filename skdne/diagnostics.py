@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:  # leakage is above this module
-    from skdne.leakage import Auc
+    from skdne.auc import Auc
     from skdne.verdict import Verdict
 
 
@@ -39,6 +39,15 @@ def missing_labels(n_missing: int, n: int) -> str | None:
     return (
         f"sensitive_features is missing in {n_missing} of {n} rows; they are left out of fit; "
         "transform takes them like all others."
+    )
+
+
+def missing_y(n_missing: int, n: int) -> str | None:
+    if not n_missing:
+        return None
+    return (
+        f"y is missing in {n_missing} of the {n} rows that have an attribute; they are left out of "
+        "fit, since the attribute cannot be balanced within a y that is not known."
     )
 
 

@@ -7,8 +7,9 @@ every stopping rule have not seen.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from sklearn import config_context
@@ -21,22 +22,11 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from skdne.attribute import SensitiveData
+from skdne.auc import Auc, Change, auc_change, auc_interval, conditional_auc
 from skdne.splits import ThreeSets
 
 N_BOOTSTRAP = 500
 MAX_ROWS = 2000  # a probe learns from, and is scored on, no more: the cost grows as the square
-
-
-class Auc(NamedTuple):
-    """An AUC and its 95% interval, from a bootstrap of the patients it is scored on.
-
-    The probes are not re-trained for the bootstrap. In simulations without any cue and 90 images to
-    report on, it held .5 in 91 to 95 of 100 cases: read it as slightly too narrow.
-    """
-
-    auc: float
-    low: float
-    high: float
 
 
 def probes(random_state: int) -> dict[str, Any]:
@@ -51,61 +41,36 @@ def probes(random_state: int) -> dict[str, Any]:
     }
 
 
-def weighted_auc(score: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUC for every row of ``weights`` (R, n); nan where one class has no weight."""
-    order = np.argsort(score, kind="stable")
-    _, starts = np.unique(score[order], return_index=True)  # ties count half
-    of_positive = np.add.reduceat(weights[:, order] * positive[order], starts, axis=1)
-    of_negative = np.add.reduceat(weights[:, order] * ~positive[order], starts, axis=1)
-    below = np.cumsum(of_negative, axis=1) - of_negative
-    won = (of_positive * (below + 0.5 * of_negative)).sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        return won / (of_positive.sum(axis=1) * of_negative.sum(axis=1))
+@dataclasses.dataclass(frozen=True)
+class OutOfFold:
+    """Scores of images by probes that were trained on others.
 
-
-def conditional_auc(
-    codes: np.ndarray,
-    scores: np.ndarray,
-    strata: np.ndarray | None = None,
-    counts: np.ndarray | None = None,
-) -> Any:
-    """AUC of ``scores`` for the attribute among pairs that share a stratum (the same y, say).
-
-    Strata count equally, and so do the classes of the attribute, each against the rest.
-
-    Parameters
-    ----------
-    codes : ndarray of shape (n,)
-        Class index of the attribute.
-    scores : ndarray of shape (n, K)
-        Column k is high where class k is likely.
-    strata : ndarray of shape (n,) or None
-        Pairs are compared within a stratum only; None compares all.
-    counts : ndarray of shape (n_replicates, n) or None
-        How often each row counts, for the bootstrap.
-
-    Returns
-    -------
-    float, or ndarray of shape (n_replicates,) where ``counts`` is given
-        nan where no stratum holds both a member of a class and another.
+    Pairs of images are compared within ``cells``: the same fold, so the same probe, and the same
+    stratum. ``shared`` is what :func:`~skdne.auc.auc_interval` needs to know of the folds.
     """
-    strata = np.zeros(len(codes), dtype=int) if strata is None else strata
-    weights = np.ones((1, len(codes))) if counts is None else counts.astype(float)
-    aucs = []
-    for stratum in np.unique(strata):
-        for k in range(scores.shape[1]):
-            is_k = (strata == stratum) & (codes == k)
-            is_other = (strata == stratum) & (codes != k)
-            if not is_k.any() or not is_other.any():
-                continue
-            pairs = is_k | is_other
-            aucs.append(weighted_auc(scores[pairs, k], is_k[pairs], weights[:, pairs]))
-    if not aucs:
-        return np.nan if counts is None else np.full(len(weights), np.nan)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a replicate may miss every pair
-        auc = np.nanmean(aucs, axis=0)
-    return float(auc[0]) if counts is None else auc
+
+    codes: np.ndarray
+    scores: np.ndarray
+    cells: np.ndarray
+    groups: np.ndarray | None
+    shared: float
+
+    def auc(self) -> Auc:
+        """AUC over all folds, with its interval."""
+        return auc_interval(self.codes, self.scores, self.cells, self.groups, self.shared)
+
+    def change_to(self, after: OutOfFold, level: float) -> Change:
+        """How much higher the AUC of ``after`` is, of the same images and folds."""
+        scores = self.scores, after.scores
+        return auc_change(self.codes, *scores, self.cells, self.groups, level)
+
+    def resampled(self, seed: int) -> np.ndarray:
+        """The AUC, and that of ``N_BOOTSTRAP`` samples of patients, the same for equal seeds."""
+        n = len(self.codes)
+        groups = np.arange(n) if self.groups is None else self.groups
+        counts = bootstrap_counts(groups, np.random.default_rng(seed))
+        weights = np.vstack([np.ones(n), counts])
+        return conditional_auc(self.codes, self.scores, self.cells, weights)
 
 
 def measure_leakage(
@@ -127,11 +92,12 @@ def measure_leakage(
     Returns
     -------
     dict of str to Auc
-        For the probes ``"linear"``, ``"rbf"`` and ``"mlp"``: y-conditional where y is known.
+        For the probes ``"linear"``, ``"rbf"`` and ``"mlp"``: among pairs of the same y where y is
+        known.
     """
     everything = np.arange(len(embeddings))
     return {
-        name: cross_fitted(probe, embeddings, data, everything, sets.report_folds, random_state)
+        name: cross_fit(probe, embeddings, data, everything, sets.report_folds, random_state).auc()
         for name, probe in probes(random_state).items()
     }
 
@@ -144,32 +110,61 @@ def in_sample_auc(
     patients = np.random.default_rng(random_state).permutation(np.unique(groups[sets.fit]))
     folds = [sets.fit[np.isin(groups[sets.fit], p)] for p in np.array_split(patients, 3)]
     probe = probes(random_state)["linear"]
-    return cross_fitted(probe, embeddings, data, sets.fit, folds, random_state).auc
+    return cross_fit(probe, embeddings, data, sets.fit, folds, random_state).auc().auc
 
 
-def cross_fitted(
+def cross_fit(
     probe: Any,
     embeddings: np.ndarray,
     data: SensitiveData,
     rows: np.ndarray,
     test_folds: list[np.ndarray],
     random_state: int,
-) -> Auc:
-    """Mean AUC over folds, each scored by a probe trained on the other ``rows``."""
+    *,
+    centred: bool = False,
+) -> OutOfFold:
+    """Score each fold by a probe trained on the other ``rows``.
+
+    A fold is left out where the others hold one class. With ``centred`` the embeddings of each
+    stratum are first moved to the same weighted mean, which the training rows tell.
+    """
     rng = np.random.default_rng(random_state)
-    groups = np.arange(len(data.codes)) if data.groups is None else data.groups
-    aucs, replicates = [], []
-    for fold in test_folds:
+    tested = np.concatenate([np.arange(0), *test_folds])
+    strata = np.zeros(len(data.codes), dtype=int) if data.strata is None else data.strata
+    scored, scores, cells, shared = [], [], [], []
+    for k, fold in enumerate(test_folds):
         train, test = (_at_most(part, rng) for part in (np.setdiff1d(rows, fold), fold))
-        scores = fit_scores(probe, embeddings, data.codes, data.weights, train, test)
-        strata = None if data.strata is None else data.strata[test]
-        aucs.append(conditional_auc(data.codes[test], scores, strata))
-        counts = bootstrap_counts(groups[test], rng)
-        replicates.append(conditional_auc(data.codes[test], scores, strata, counts))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all nan where a fold holds one class
-        low, high = np.nanpercentile(np.nanmean(replicates, axis=0), [2.5, 97.5])
-        return Auc(float(np.nanmean(aucs)), float(low), float(high))
+        if not len(test) or len(np.unique(data.codes[train])) < 2:
+            continue
+        Z = _centred(embeddings, strata, data.weights, train) if centred else embeddings
+        scored.append(test)
+        scores.append(fit_scores(probe, Z, data.codes, data.weights, train, test))
+        cells.append(k * (strata.max() + 1) + strata[test])
+        shared.append(np.isin(train, tested).mean())
+    if not scored:
+        nothing = np.zeros(0, dtype=int)
+        return OutOfFold(nothing, np.zeros((0, 2)), nothing, None, 0.0)
+    kept = np.concatenate(scored)
+    return OutOfFold(
+        codes=data.codes[kept],
+        scores=np.concatenate(scores),
+        cells=np.concatenate(cells),
+        groups=None if data.groups is None else data.groups[kept],
+        shared=float(np.mean(shared)),
+    )
+
+
+def _centred(
+    embeddings: np.ndarray, strata: np.ndarray, weights: np.ndarray, train: np.ndarray
+) -> np.ndarray:
+    """Embeddings without the weighted mean of their stratum over the training rows."""
+    moved = embeddings.copy()
+    for stratum in np.unique(strata[train]):
+        of_stratum = train[strata[train] == stratum]
+        if weights[of_stratum].sum() > 0:
+            mean = np.average(embeddings[of_stratum], axis=0, weights=weights[of_stratum])
+            moved[strata == stratum] -= mean.astype(embeddings.dtype)
+    return moved
 
 
 def _at_most(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:

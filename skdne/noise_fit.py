@@ -14,6 +14,7 @@ import torch
 from skdne import diagnostics
 from skdne.attribute import SensitiveData
 from skdne.attribute_classifier import AttributeClassifier
+from skdne.auc import Auc, Change, conditional_auc
 from skdne.budget import BudgetExhaustedError, QueryBudget
 from skdne.canary import Canary
 from skdne.distributed import check_same_fit
@@ -22,7 +23,7 @@ from skdne.encoders import Encoder
 from skdne.findings import measure_findings
 from skdne.fit_checks import check_budget, check_early_stopping
 from skdne.images import Images
-from skdne.leakage import Auc, conditional_auc, in_sample_auc, measure_leakage
+from skdne.leakage import in_sample_auc, measure_leakage
 from skdne.noise import add_noise
 from skdne.objective import Objective, attribute_loss
 from skdne.query_estimate import QueryEstimate, plan_queries
@@ -47,7 +48,7 @@ class FitResult:
     objective: dict[str, float] = dataclasses.field(default_factory=dict)
     noise_size: dict[str, float] = dataclasses.field(default_factory=dict)
     blocks: pd.DataFrame | None = None
-    findings: dict[str, dict[str, Auc]] = dataclasses.field(default_factory=dict)
+    findings: dict[str, dict[str, Auc | Change]] = dataclasses.field(default_factory=dict)
     verdict: Verdict | None = None
     n_queries: int = 0
     n_sent: int = 0
@@ -205,18 +206,11 @@ def _report(
     """Measure leakage and findings on the report set, read once, and judge."""
     diagnostics.warn(diagnostics.no_target(data.strata is not None))
     codes = {name: of_all[data.rows] for name, of_all in findings.items()}
-    leakage = measure_leakage(clean, data, sets, seed)
-    kept = measure_findings(clean, codes, data, sets, seed)
-    after = leakage, kept
+    before = after = measure_leakage(clean, data, sets, seed)
     if edited is not clean:
-        after = (
-            measure_leakage(edited, data, sets, seed),
-            measure_findings(edited, codes, data, sets, seed),
-        )
-    result.leakage, result.findings = (
-        {name: {"before": was[name], "after": now[name]} for name in was}
-        for was, now in zip((leakage, kept), after, strict=True)
-    )
+        after = measure_leakage(edited, data, sets, seed)
+    result.leakage = {name: {"before": was, "after": after[name]} for name, was in before.items()}
+    result.findings = measure_findings(clean, edited, codes, data, sets, seed)
     if solver is not None:
         result.verdict = judge(
             result.leakage, result.findings, len(sets.report), result.stop_reason

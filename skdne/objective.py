@@ -21,13 +21,13 @@ import torch
 
 from skdne.attribute import cell_index
 from skdne.attribute_classifier import AttributeClassifier
+from skdne.auc import conditional_auc
 from skdne.budget import QueryBudget
 from skdne.canary import Canary
 from skdne.distributed import add_up, my_part
 from skdne.embedding import embed_edits
 from skdne.encoders import Encoder, TorchBackend
 from skdne.images import Images
-from skdne.leakage import conditional_auc
 from skdne.noise import NoiseSpace, add_noise
 
 OBJECTIVES = ("cross_entropy", "confusion")

@@ -11,6 +11,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 N_FOLDS = 10
 N_SELECT = 2
 N_REPORT = 3
+MOST = 0.25  # of the images, in a fold to select or report on; a tenth is its share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +33,10 @@ def three_sets(
 ) -> ThreeSets:
     """Part the rows by patient, stratified on the (y, a) cells: 50% fit, 20% select, 30% report.
 
-    Without a report set its share goes to the fit. Where an attribute class has fewer members (or
-    patients) than there are folds, nothing can be held out and all rows go to the fit.
+    Which patients are in which set is drawn; how many images they have plays no part, but that a
+    fold of more than a quarter of all images goes to the fit. Without a report set its share goes
+    to the fit. Where an attribute class has fewer members (or patients) than there are folds,
+    nothing can be held out and all rows go to the fit.
 
     Parameters
     ----------
@@ -57,7 +60,13 @@ def three_sets(
             folds = [test for _, test in splitter.split(codes, cells, groups)]
         except ValueError:  # every (y, a) cell is smaller than the folds: the attribute alone then
             folds = [test for _, test in splitter.split(codes, codes, groups)]
-    folds.sort(key=len)  # one patient with very many images belongs to the fit
+    if groups is None:
+        folds.sort(key=len)
+    else:
+        # The splitter deals out the patients with many images first, so the order of the folds is
+        # drawn. A fold that one patient almost fills goes to the fit: no set could be judged by it.
+        order = np.random.default_rng(seed).permutation(N_FOLDS)
+        folds = sorted((folds[k] for k in order), key=lambda fold: len(fold) > MOST * len(codes))
     select = folds[:N_SELECT]
     held = folds[N_SELECT : N_SELECT + N_REPORT] if report else []
     rest = folds[N_SELECT + len(held) :]

@@ -89,8 +89,10 @@ class DebiasedNoiseTransformer(
         attribute trained anew, with 95% intervals, on patients the noise has not seen; within
         classes of y where y was given. Empty without ``leakage`` or where images are too few.
     findings_ : dict
-        ``{name: {"before" | "after": (auc, low, high)}}``: AUC of a linear probe of each column of
-        y and of ``findings``, trained anew, on the same patients.
+        ``{name: {"before" | "after": (auc, low, high), "change": (change, low, high)}}``: AUC of a
+        linear probe of each column of y and of ``findings``, trained anew, on the same patients,
+        among images of the same group of the attribute, and how it changed. Within a group a
+        shortcut tells nothing, so to take it away is no loss.
     verdict_ : Verdict or None
         ``outcome``, such as ``"removed"`` or ``"reduced"``, and ``reason``, from the two above;
         None where ``leakage_`` is empty.
@@ -207,7 +209,8 @@ class DebiasedNoiseTransformer(
         X : array of images, of flat rows, or file paths, n of them
             See :mod:`skdne.images`.
         y : array-like of shape (n,) or None, default=None
-            Classes of the disease; only used to balance the (y, attribute) cells.
+            Classes of the disease; only used to balance the (y, attribute) cells. Rows where it
+            is missing are left out.
         sensitive_features : array-like of shape (n,) or (n, k)
             The attribute, matched to X by position; several columns are intersected. Rows where
             it is missing are left out.

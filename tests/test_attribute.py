@@ -106,10 +106,6 @@ def test_missing_rows_are_left_out_and_counted_once():
         (["ill", "well"] * 3, [0, 1] * 3, ["ill", "well"]),
         ([True, False] * 3, [1, 0] * 3, ["False", "True"]),
         ([0.0, 1.0] * 3, [0, 1] * 3, ["0.0", "1.0"]),
-        ([0.0, 1.0, np.nan] * 2, [0, 1, 2] * 2, ["0.0", "1.0", "missing"]),
-        (["ill", None, "well"] * 2, [0, 2, 1] * 2, ["ill", "well", "missing"]),
-        (pd.Series([0, 1, pd.NA] * 2, dtype="Int64"), [0, 1, 2] * 2, ["0", "1", "missing"]),
-        (pd.Series(["b", "a", None] * 2, dtype="category"), [1, 0, 2] * 2, ["a", "b", "missing"]),
         (np.array([[0, 1], [1, 0], [1, 1]] * 2), [0, 1, 2] * 2, ["0, 1", "1, 0", "1, 1"]),
     ],
 )
@@ -151,3 +147,40 @@ def test_a_number_is_no_group():
     with pytest.raises(ValueError, match=r"51 distinct values.*pandas\.cut"):
         check_sensitive_data(np.arange(51), None, None, 51)
     assert len(check_sensitive_data(np.arange(50), None, None, 50).classes) == 50
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        [0.0, 1.0, np.nan] * 4,
+        ["ill", "well", None] * 4,
+        pd.Series([0, 1, pd.NA] * 4, dtype="Int64"),
+        pd.Series(["a", "b", None] * 4, dtype="category"),
+        np.array([[0, 0], [1, 1], [1, np.nan]] * 4),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:y is missing")
+def test_missing_y_of_every_kind_leaves_the_row_out(y):
+    data = check_sensitive_data(np.repeat(["F", "M"], 6), y, None, 12)
+    assert data.rows.tolist() == [0, 1, 3, 4, 6, 7, 9, 10]
+    assert data.strata.tolist() == [0, 1] * 4
+
+
+def test_rows_without_y_take_no_part_in_balancing():
+    """They were a stratum of their own, which weighed as much as each class of y."""
+    y = np.arange(600) % 2 * 1.0
+    a = np.arange(600) // 2 % 2
+    y[:6] = np.nan
+    with pytest.warns(DebiasingWarning, match="y is missing in 6 of the 600 rows"):
+        data = check_sensitive_data(a, y, None, 600)
+    np.testing.assert_array_equal(data.rows, np.arange(6, 600))
+    assert set(data.strata) == {0, 1}
+    np.testing.assert_allclose(np.bincount(data.cells, data.weights), len(data.rows) / 4)
+    assert not any("missing" in name for name in data.cell_names)
+
+
+def test_y_that_is_missing_for_a_whole_group_is_refused():
+    y = np.where(np.arange(40) < 20, np.nan, np.arange(40) % 2)
+    a = np.repeat(["F", "M"], 20)
+    with pytest.raises(ValueError, match="y is missing in all rows with the attribute 'F'"):
+        check_sensitive_data(a, y, None, 40)

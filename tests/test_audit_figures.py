@@ -23,9 +23,9 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
+from skdne.auc import weighted_auc
 from skdne.audit import FairnessAudit, choose_threshold
 from skdne.audit._scores import calibration_bins, calibration_error
-from skdne.leakage import weighted_auc
 from skdne.metrics import (
     disparate_impact,
     equal_opportunity_difference,

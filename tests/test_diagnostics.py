@@ -11,8 +11,8 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
 from skdne import CallableEncoder, DebiasedNoiseTransformer, diagnostics
+from skdne.auc import Auc
 from skdne.diagnostics import DebiasingWarning
-from skdne.leakage import Auc
 
 RNG = np.random.default_rng(0)
 HALF = np.arange(200) % 2

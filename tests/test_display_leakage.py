@@ -18,7 +18,7 @@ from skdne import (
     LeakageDisplay,
     TorchEncoder,
 )
-from skdne.leakage import Auc
+from skdne.auc import Auc
 from skdne.verdict import Verdict
 
 mpl.use("Agg")
@@ -127,7 +127,7 @@ def test_images_of_a_patient_stay_together():
         d.leakage["probe"]["before"].high - d.leakage["probe"]["before"].low
         for d in (few, grouped, many)
     ]
-    assert width[1] == pytest.approx(width[0])
+    assert width[1] == pytest.approx(width[0], rel=0.02)
     assert width[2] < 0.75 * width[0]
 
 

@@ -19,8 +19,9 @@ from skdne import (
     DebiasingWarning,
     TorchEncoder,
 )
+from skdne.auc import conditional_auc
 from skdne.datasets import make_biased_images
-from skdne.leakage import conditional_auc, fit_scores, probes
+from skdne.leakage import fit_scores, probes
 from skdne.metrics import equal_opportunity_difference
 
 SEEDS = range(3)

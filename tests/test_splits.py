@@ -103,3 +103,16 @@ def test_twenty_thousand_images_take_seconds():
     start = time.perf_counter()
     check_partition(three_sets(codes, codes, groups, True, 0), 20_000, groups)
     assert time.perf_counter() - start < 30  # 1.6 s on two cores
+
+
+def test_patients_with_many_images_are_in_the_report_set_as_often_as_others():
+    """All that have over a tenth of the images used to end up in the fit."""
+    per_patient = np.r_[[60, 50, 40], np.ones(150, int)]
+    groups = np.repeat(np.arange(153), per_patient)
+    codes = np.arange(len(groups)) % 2
+    found = np.zeros(2)
+    for seed in range(40):
+        sets = three_sets(codes, codes, groups, True, seed)
+        found += [np.isin([0, 1, 2], groups[part]).mean() for part in (sets.report, sets.select)]
+    assert 0.2 < found[0] / 40 < 0.4  # three of ten folds
+    assert 0.1 < found[1] / 40 < 0.3  # two of ten

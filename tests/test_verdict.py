@@ -6,13 +6,12 @@ import pytest
 from helpers import small_encoder, small_images
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdne import BlockErasure, DebiasedNoiseTransformer
 from skdne.attribute import check_sensitive_data
+from skdne.auc import Auc, Change
 from skdne.findings import measure_findings
-from skdne.leakage import Auc
 from skdne.splits import ThreeSets
 from skdne.verdict import judge
 
@@ -58,12 +57,49 @@ def test_the_worst_probe_counts_and_is_named():
     )
 
 
-def test_a_lost_finding_is_named():
-    findings = {"Nodule": {"before": HALF, "after": CHANCE}, "y": {"before": HALF, "after": HALF}}
-    verdict = judge(leaking(CLEAR, HALF, HALF, HALF), findings, 90, "converged")
+def finding(after, low, high):
+    change = Change(after - HALF.auc, low, high)
+    return {"before": HALF, "after": Auc(after, after - 0.05, after + 0.05), "change": change}
+
+
+@pytest.mark.parametrize("left", [CHANCE, HALF])  # gone, and less than before
+def test_a_lost_finding_is_named_and_decides(left):
+    findings = {"Nodule": finding(0.5, -0.3, -0.2), "y": finding(0.75, -0.02, 0.02)}
+    verdict = judge(leaking(CLEAR, left, left, left), findings, 90, "converged")
     assert verdict.outcome == "not removable without losing content"
     assert "Content was lost: Nodule." in verdict.reason
-    assert "AUC of y: 0.75 before, 0.75 after" in verdict.reason
+    assert "AUC of y within groups of the attribute: 0.75 before, 0.75 after" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (0.7, -0.12, 0.02),  # may be luck
+        (0.745, -0.009, -0.001),  # no luck, and too little to matter
+        (0.8, 0.02, 0.08),
+    ],
+)
+def test_a_finding_is_lost_only_beyond_luck_and_by_a_hundredth(change):
+    verdict = judge(
+        leaking(CLEAR, CHANCE, CHANCE, CHANCE), {"y": finding(*change)}, 90, "converged"
+    )
+    assert verdict.outcome == "removed"
+    assert "lost" not in verdict.reason
+
+
+def test_a_loss_where_the_attribute_stays_is_told_but_does_not_decide():
+    lost = {"y": finding(0.5, -0.3, -0.2)}
+    verdict = judge(leaking(CLEAR, CLEAR, CLEAR, CLEAR), lost, 90, "max_iter")
+    assert verdict.outcome == "not removed"
+    assert "Content was lost: y." in verdict.reason
+
+
+def test_no_figure_is_nan_to_the_reader():
+    nothing = Auc(np.nan, np.nan, np.nan)
+    verdict = judge(leaking(nothing, nothing, nothing, nothing), {}, 30, "converged")
+    assert verdict.outcome == "undetermined"
+    assert "nan" not in str(verdict)
+    assert "no two have the same y and another attribute" in verdict.reason
 
 
 def test_nothing_measured():
@@ -74,7 +110,8 @@ def test_nothing_measured():
 def fitted():
     images, y, a = small_images(400, seed=1)
     rng = np.random.default_rng(0)
-    hidden = images[:, :2, :2].mean(axis=(1, 2)) > np.median(images[:, :2, :2].mean(axis=(1, 2)))
+    hidden = rng.integers(0, 2, 400)  # shows under the cue, whatever the group
+    images[:, :3, :3] += (30 * hidden[:, None, None]).astype(np.uint8)
     findings = pd.DataFrame(
         {
             "under the cue": hidden.astype(float),
@@ -101,17 +138,40 @@ def test_findings_of_y_and_of_other_labels(fitted):
     assert "Content was lost: under the cue" in dne.verdict_.reason
 
 
-def test_auc_of_a_finding_is_that_of_a_probe_trained_on_the_rest(fitted):
+def test_auc_of_a_finding_is_that_of_a_probe_within_groups(fitted):
+    """By hand: groups centred on the training rows, balanced cells, pairs of one group."""
     dne, images, y = fitted
-
     Z = dne.transform(images)
-    data = check_sensitive_data(np.arange(400) % 2, None, None, 400)
-    fold = np.arange(300, 400)
-    sets = ThreeSets(np.arange(200), np.arange(200, 300), [fold])
-    found = measure_findings(Z, {"y": y}, data, sets, 0)["y"]
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    probe.fit(Z[:300], y[:300])
-    assert found.auc == pytest.approx(roc_auc_score(y[fold], probe.decision_function(Z[fold])))
+    a = np.arange(400) // 2 % 2
+    y = np.where(np.random.default_rng(0).random(400) < 0.6, a, y)  # so that cells differ
+    data = check_sensitive_data(a, y, None, 400)
+    fold, rest = np.arange(300, 400), np.arange(300)
+    sets = ThreeSets(rest, np.arange(0), [fold])
+    found = measure_findings(Z, Z, {"y": y}, data, sets, 0)["y"]
+    cells = 2 * y + a
+    weights = 1 / np.bincount(cells)[cells]
+    Z = Z.astype(float)
+    for group in (0, 1):
+        mean = np.average(
+            Z[rest][a[rest] == group], axis=0, weights=weights[rest][a[rest] == group]
+        )
+        Z[a == group] -= mean
+    head = LogisticRegression(C=0.1, max_iter=1000)
+    scaled = StandardScaler().fit(Z[rest], sample_weight=None)
+    head.fit(
+        scaled.transform(Z[rest]),
+        y[rest],
+        sample_weight=weights[rest] * 400 / weights.sum(),
+    )
+    scores = head.decision_function(scaled.transform(Z[fold]))
+    won = pairs = 0
+    for group in (0, 1):
+        of_group = a[fold] == group
+        n_pairs = y[fold][of_group].sum() * (1 - y[fold][of_group]).sum()
+        won += roc_auc_score(y[fold][of_group], scores[of_group]) * n_pairs
+        pairs += n_pairs
+    assert found["before"].auc == pytest.approx(won / pairs, abs=2e-3)
+    assert found["change"] == (0, 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from skdne.attribute import SensitiveData, check_sensitive_data
 from skdne.audit import _probes, _warnings
 from skdne.audit._figures import Figures, Key, Measured, classifier_figures, unfairness_tests
 from skdne.audit._input import AuditData
-from skdne.audit._intervals import percentile_interval
 from skdne.audit._resampling import bootstrap_patients, permute_attribute
 from skdne.audit._table import fidelity_figures, table
 from skdne.findings import check_findings
@@ -111,12 +110,15 @@ def _probe_figures(
     Z: Any, codes: dict[str, Any], data: SensitiveData, folds: list[Any], seed: int
 ) -> Figures:
     found: Figures = {}
-    for name, values in _probes.leakage(Z, data, folds, seed).items():
-        key = Key("leakage", f"{name} probe")
-        found[key] = Measured(values, percentile_interval(values), len(Z), 0.5)
-    for name, values in _probes.findings(Z, codes, data, folds, seed).items():
-        n = int((codes[name] >= 0).sum())
-        found[Key("finding", name)] = Measured(values, percentile_interval(values), n, 0.5)
+    scored = {
+        Key("leakage", f"{name} probe"): of_probe
+        for name, of_probe in _probes.leakage(Z, data, folds, seed).items()
+    }
+    for name, of_finding in _probes.findings(Z, codes, data, folds, seed).items():
+        scored[Key("finding", name)] = of_finding
+    for key, one in scored.items():
+        _, low, high = one.auc()
+        found[key] = Measured(one.resampled(seed), (low, high), len(one.codes), 0.5)
     return found
 
 

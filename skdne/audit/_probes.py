@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from typing import Any
 
@@ -12,19 +11,12 @@ from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.utils import check_random_state
 
 from skdne.attribute import SensitiveData, check_sensitive_data
+from skdne.auc import Auc
 from skdne.audit._numbers import as_numbers
-from skdne.findings import MIN_CASES
-from skdne.leakage import (
-    MAX_ROWS,
-    Auc,
-    bootstrap_counts,
-    conditional_auc,
-    fit_scores,
-    probes,
-)
+from skdne.findings import cross_fit_finding, enough_cases
+from skdne.leakage import OutOfFold, cross_fit, probes
 
 N_FOLDS = 5
-Resampled = NDArray[np.float64]  # entry 0 is the estimate, the others its bootstrap resamples
 
 
 def attribute_leakage(
@@ -84,15 +76,7 @@ def attribute_leakage(
             f"the smallest attribute class has fewer than {N_FOLDS} patients; leakage cannot be "
             "cross-fitted. Give more images, or merge classes."
         )
-    return {name: as_auc(found) for name, found in leakage(Z[data.rows], data, folds, seed).items()}
-
-
-def as_auc(values: Resampled) -> Auc:
-    """Return the estimate with its percentile interval."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all nan
-        low, high = np.nanpercentile(values[1:], [2.5, 97.5])
-    return Auc(float(values[0]), float(low), float(high))
+    return {name: found.auc() for name, found in leakage(Z[data.rows], data, folds, seed).items()}
 
 
 def check_embeddings(embeddings: Any, name: str, n: int | None) -> NDArray[np.float32]:
@@ -123,9 +107,10 @@ def folds_by_patient(data: SensitiveData, seed: int) -> list[NDArray[np.intp]] |
 
 def leakage(
     Z: NDArray[np.float32], data: SensitiveData, folds: list[NDArray[np.intp]], seed: int
-) -> dict[str, Resampled]:
-    """AUC of the attribute of each probe; within classes of y where they are known."""
-    return {name: _cross_fitted(p, Z, data, folds, seed) for name, p in probes(seed).items()}
+) -> dict[str, OutOfFold]:
+    """Scores of the attribute by each probe; compared within classes of y where they are known."""
+    rows = np.arange(len(data.codes))
+    return {name: cross_fit(p, Z, data, rows, folds, seed) for name, p in probes(seed).items()}
 
 
 def findings(
@@ -134,47 +119,15 @@ def findings(
     data: SensitiveData,
     folds: list[NDArray[np.intp]],
     seed: int,
-) -> dict[str, Resampled]:
-    """AUC of a linear probe of each finding with ten cases or more of every class."""
+) -> dict[str, OutOfFold]:
+    """Scores of each finding with ten cases or more of every class, and pairs within groups."""
     found = {}
     for name, of_rows in codes.items():
-        counts = np.bincount(of_rows[of_rows >= 0], minlength=2)
-        if counts.min() < MIN_CASES:
+        if not enough_cases(of_rows):
             continue
         labelled = np.flatnonzero(of_rows >= 0)
-        finding = dataclasses.replace(
-            data, codes=of_rows, strata=None, weights=np.ones(len(of_rows))
-        )
         parts = [np.intersect1d(fold, labelled) for fold in folds]
-        found[name] = _cross_fitted(probes(seed)["linear"], Z, finding, parts, seed)
+        scored = cross_fit_finding(Z, of_rows, data, labelled, parts, seed)
+        if not np.isnan(scored.auc().auc):
+            found[name] = scored
     return found
-
-
-def _cross_fitted(
-    probe: Any,
-    Z: NDArray[np.float32],
-    data: SensitiveData,
-    folds: list[NDArray[np.intp]],
-    seed: int,
-) -> Resampled:
-    """Mean AUC over folds and its resamples; equal seeds draw equal patients."""
-    rng = np.random.default_rng(seed)
-    groups = np.arange(len(data.codes)) if data.groups is None else data.groups
-    rows = np.concatenate(folds)
-    of_folds = []
-    for fold in folds:
-        train, test = (_at_most(part, rng) for part in (np.setdiff1d(rows, fold), fold))
-        counts = bootstrap_counts(groups[test], rng)
-        if len(np.unique(data.codes[train])) < 2:
-            continue
-        scores = fit_scores(probe, Z, data.codes, data.weights, train, test)
-        strata = None if data.strata is None else data.strata[test]
-        weights = np.vstack([np.ones(len(test)), counts])
-        of_folds.append(conditional_auc(data.codes[test], scores, strata, weights))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # all nan where folds hold one class
-        return np.nanmean(of_folds, axis=0)
-
-
-def _at_most(rows: NDArray[np.intp], rng: np.random.Generator) -> NDArray[np.intp]:
-    return rows if len(rows) <= MAX_ROWS else np.sort(rng.choice(rows, MAX_ROWS, replace=False))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from skdne.auc import weighted_auc
 from skdne.audit._numbers import as_numbers
-from skdne.leakage import weighted_auc
 
 Floats = NDArray[np.float64]
 N_BINS = 10

@@ -8,15 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples
 
 from skdne.attribute import SensitiveData, check_sensitive_data
+from skdne.auc import Auc, auc_interval
 from skdne.audit._numbers import as_numbers
-from skdne.audit._probes import as_auc
 from skdne.display._find import find_transformer
 from skdne.drawing import AFTER, BEFORE, axes_for, draw_points, plain_rows
-from skdne.leakage import Auc, bootstrap_counts, conditional_auc
 from skdne.verdict import REMOVED, Verdict
 
 Sides = Mapping[str, Auc]
@@ -126,8 +124,8 @@ class LeakageDisplay:
     ) -> Self:
         """Draw the AUC at which scores of your own probes tell the attribute.
 
-        The scores must be of images that the probes were not trained on. Intervals are 95%
-        percentiles of 500 bootstrap samples of patients, the same for all probes.
+        The scores must be of images that the probes were not trained on. Intervals are of patients
+        (:func:`skdne.auc.auc_interval`).
 
         Parameters
         ----------
@@ -140,7 +138,8 @@ class LeakageDisplay:
             Disease classes. Where given, images of the same y are compared.
         groups : array-like of shape (n,), default=None
             Patients.
-        random_state : int, RandomState instance or None, default=None
+        random_state : object, default=None
+            Not used: the intervals are not drawn any more. Kept for calls that pass it.
         ax : matplotlib Axes, default=None
             None makes a new figure.
 
@@ -161,16 +160,12 @@ class LeakageDisplay:
         >>> sex = np.repeat(["F", "M"], 100)
         >>> before, after = rng.normal(size=(2, 200)) + 3 * np.outer([1, 0], sex == "M")
         >>> display = LeakageDisplay.from_predictions(
-        ...     sex, before={"linear": before}, after={"linear": after}, random_state=0
+        ...     sex, before={"linear": before}, after={"linear": after}
         ... )
         >>> display.leakage["linear"]["before"].auc > 0.95
         True
         """
         data = check_sensitive_data(sensitive_features, y, groups, _num_samples(sensitive_features))
-        seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-        patients = np.arange(len(data.rows)) if data.groups is None else data.groups
-        counts = bootstrap_counts(patients, np.random.default_rng(seed))
-        weights = np.vstack([np.ones(len(data.rows)), counts])
         leakage: dict[str, dict[str, Auc]] = {}
         for side, given in {"before": before, "after": after}.items():
             if given is None:
@@ -178,7 +173,7 @@ class LeakageDisplay:
             probes = given if isinstance(given, Mapping) else {"probe": given}
             for name, scores in probes.items():
                 columns = _check_scores(scores, f"{side}, {name!r},", data, sensitive_features)
-                auc = as_auc(conditional_auc(data.codes, columns, data.strata, weights))
+                auc = auc_interval(data.codes, columns, data.strata, data.groups)
                 leakage.setdefault(name, {})[side] = auc
         if not leakage:
             raise ValueError("before and after are missing; give the scores of a probe.")

@@ -96,7 +96,6 @@ def gather_two(found, mine):
     found[:] = [mine, "of the other"]
 
 
-HALVES = np.arange(80) % 2
 PLAIN = DebiasedNoiseTransformer(small_encoder(), solver=None).fit(X)
 FLAT = TorchEncoder(torch.nn.Flatten(), n_channels=1)
 EVERY_SIZE = CallableEncoder(lambda x: x.reshape(len(x), -1), name="flat")
@@ -115,6 +114,8 @@ CASES = [
     lambda world: fit(y=np.linspace(0, 1, 80)),
     lambda world: fit(y=None),
     lambda world: fit(a=with_missing(a)),
+    lambda world: fit(y=with_missing(y)),
+    lambda world: fit(y=np.where(a == "M", y, np.nan)),
     lambda world: fit(groups=np.arange(3)),
     lambda world: fit(groups=with_missing(np.arange(80))),
     lambda world: fit(groups=(a == "M") + 0),
@@ -149,7 +150,7 @@ CASES = [
     lambda world: another_model(Service(), lambda vectors: vectors * 1.01),
     # what a fit notices
     lambda world: fit(X[:12], y[:12], a[:12]),
-    lambda world: fit(X[HALVES == 0], y[HALVES == 0], a[HALVES == 0]),
+    lambda world: fit(*small_images(200)),
     lambda world: fit(np.zeros_like(X)),
     lambda world: fit(reg_lambda=1e6, solver=Adam(max_iter=1, step_size=0.1)),
     lambda world: fit(encoder=FLAT, solver=Adam(max_iter=2, step_size=0.01)),
