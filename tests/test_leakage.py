@@ -137,3 +137,14 @@ def test_a_fold_of_one_class_is_left_out_without_a_warning():
         warnings.simplefilter("error")
         found = measure_leakage(noise(60).astype(np.float32), data, sets, 0)
     assert np.isfinite(found["linear"]).all()
+
+
+def test_a_rare_y_class_does_not_drown_the_leakage():
+    """24 rare images among 1,424: without a cue the estimate stays at chance."""
+    y = np.repeat([0, 1], [1400, 24])
+    a = np.tile([0, 1], 712)
+    found = [
+        measured(noise(1424, seed=s), a, y, seed=s, probe="linear")["linear"] for s in range(8)
+    ]
+    assert np.std([auc.auc for auc in found]) < 0.06  # strata that count alike: .16
+    assert all(auc.high - auc.low < 0.2 for auc in found)
