@@ -46,11 +46,6 @@ def attribute_loss(log_p: torch.Tensor, codes: torch.Tensor, objective: str) -> 
     return -log_p.mean(dim=1)
 
 
-def relative(weights: np.ndarray) -> torch.Tensor:
-    """Weights that sum to 1, so that a weighted sum is a mean."""
-    return torch.from_numpy((weights / weights.sum()).astype(np.float32))
-
-
 class Objective:
     """L(eps) = weighted mean over images of the attribute loss + lambda ||eps||_2 (Eq. 2).
 
@@ -67,7 +62,7 @@ class Objective:
     codes : ndarray of shape (n,), int
         Class index of the attribute.
     weights : ndarray of shape (n,)
-        1 for all, or balancing (y, a) cells.
+        1 for all, or balancing (y, a) cells; of any mean, see :meth:`shares`.
     attribute_classifier : AttributeClassifier
     space : NoiseSpace
     objective : {"cross_entropy", "confusion"}
@@ -128,30 +123,47 @@ class Objective:
         return self.codes if self.strata is None else cell_index(self.codes, self.strata)
 
     def subset(self, rows: np.ndarray) -> Objective:
-        """The same over some of its images."""
+        """The same over some of its images; weights then have mean 1 over those."""
         part = copy.copy(self)
         for name in ("image_rows", "codes", "weights", "strata", "groups"):
             of_all = getattr(self, name)
             setattr(part, name, None if of_all is None else of_all[rows])
         return part
 
-    def value(self, theta: torch.Tensor, rows: np.ndarray) -> float:
-        """L(eps) on ``rows``, from embeddings alone; costs ``len(rows)`` queries."""
-        return self.values([(theta, rows)])[0]
+    def shares(self, rows: np.ndarray) -> np.ndarray:
+        """What the loss of each of ``rows`` counts, where all rows were as likely to be drawn.
 
-    def values(self, candidates: Sequence[tuple[torch.Tensor, np.ndarray]]) -> list[float]:
+        Weights have mean 1 over the set, not over the batch: so a batch of any size has the L(eps)
+        and the gradient of the set on average. Divided by their own sum in a batch of two, weights
+        would all but cancel.
+        """
+        return self.weights[rows] / self.weights.mean() / len(rows)
+
+    def value(
+        self, theta: torch.Tensor, rows: np.ndarray, shares: np.ndarray | None = None
+    ) -> float:
+        """L(eps) on ``rows``, from embeddings alone; costs ``len(rows)`` queries.
+
+        ``shares`` is what the loss of each row counts; None: :meth:`shares`.
+        """
+        return self.values([(theta, rows, self.shares(rows) if shares is None else shares)])[0]
+
+    def values(
+        self, candidates: Sequence[tuple[torch.Tensor, np.ndarray, np.ndarray]]
+    ) -> list[float]:
         """L(eps) of several candidates, each on rows of its own; a service gets them together.
 
-        Where the budget cannot pay for all, nothing is sent.
+        A candidate is theta, the rows, and what the loss of each counts. Where the budget cannot
+        pay for all, nothing is sent.
         """
-        self.budget.require(sum(len(rows) for _, rows in candidates))
+        self.budget.require(sum(len(rows) for _, rows, _ in candidates))
         with torch.no_grad():
-            edits = [(self.space.expand(theta), rows) for theta, rows in candidates]
+            edits = [(self.space.expand(theta), rows) for theta, rows, _ in candidates]
             return [
-                self.value_of_embeddings(
-                    self.attribute_classifier, Z, self.codes[rows], self.weights[rows], noise
+                self._value(self.attribute_classifier, Z, self.codes[rows], shares, noise)
+                for (noise, _), (_, rows, shares), Z in zip(
+                    edits, candidates, self.embed_each(edits), strict=True
                 )
-                for (noise, rows), Z in zip(edits, self.embed_each(edits), strict=True)
             ]
 
     def value_of_embeddings(
@@ -162,10 +174,22 @@ class Objective:
         weights: np.ndarray,
         noise: torch.Tensor,
     ) -> float:
-        """L(eps) where phi(x + eps) is there already; costs nothing."""
+        """L(eps) over a whole set whose phi(x + eps) is there already; costs nothing."""
+        return self._value(g, embeddings, codes, weights / weights.sum(), noise)
+
+    def _value(
+        self,
+        g: AttributeClassifier,
+        embeddings: np.ndarray,
+        codes: np.ndarray,
+        shares: np.ndarray,
+        noise: torch.Tensor,
+    ) -> float:
+        """L(eps) from embeddings of edited images; ``shares`` is what each one's loss counts."""
         log_p = g.log_proba(torch.from_numpy(embeddings))
         loss = attribute_loss(log_p, torch.from_numpy(codes), self.objective)
-        return float((relative(weights) * loss).sum() + self._penalty(noise))
+        counted = torch.from_numpy(shares.astype(np.float32)) * loss
+        return float(counted.sum() + self._penalty(noise))
 
     @torch.enable_grad()  # also where fit is called under torch.no_grad()
     def value_and_gradient(
@@ -179,7 +203,7 @@ class Objective:
         theta.grad = torch.zeros_like(theta)
         mine = my_part(np.arange(len(rows)))
         self.budget.send(len(mine))
-        weights = relative(self.weights[rows])[mine].to(device)
+        shares = torch.from_numpy(self.shares(rows)[mine].astype(np.float32)).to(device)
         codes = torch.from_numpy(self.codes[rows[mine]]).to(device)
         value = 0.0
         size = self.encoder.batch_size
@@ -191,7 +215,7 @@ class Objective:
             embeddings = self.encoder.forward(add_noise(x, noise, self.clip))
             log_p = self.attribute_classifier.log_proba(embeddings)
             loss = attribute_loss(log_p, codes[chunk], self.objective)
-            part = (weights[chunk] * loss).sum()
+            part = (shares[chunk] * loss).sum()
             part.backward()
             value += part.item()
         value, theta.grad = add_up(value, theta.grad)

@@ -19,7 +19,7 @@ from skdne.datasets import make_biased_images
 if "RANK" in os.environ:
     distributed.init_process_group("gloo")
 rank = int(os.environ.get("RANK", 0))
-data = make_biased_images(60, correlation=0, random_state=0)
+data = make_biased_images(60, correlation=0.4, random_state=0)  # cells of unequal weight
 same = sys.argv[2] == "same"
 dne = DebiasedNoiseTransformer(
     dataclasses.replace(bundled_encoder(), precision="float32"),

@@ -187,12 +187,16 @@ class Recorder:
         from skdne.noise import NoiseSpace
 
         self.space, self.n = NoiseSpace((1, size, size)), n
+        self.codes, self.weights = np.arange(n) % 2, np.ones(n)
         self.asked = []
 
     def __len__(self):
         return self.n
 
-    def value(self, theta, rows):
+    def shares(self, rows):
+        return np.full(len(rows), 1 / len(rows))
+
+    def value(self, theta, rows, shares=None):
         self.asked.append(theta.clone())
         return -float(theta.mean())
 

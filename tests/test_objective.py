@@ -61,14 +61,29 @@ def test_confusion_is_the_cross_entropy_to_the_uniform_distribution():
     assert expected > np.log(2)  # its minimum, reached where g cannot tell
 
 
-def test_weights_are_relative_to_the_batch():
+def test_weights_are_relative_to_the_set():
     weights = np.where(np.arange(40) < 10, 3.0, 1.0)
     L = make_objective(reg_lambda=0.0, weights=weights)
-    rows = np.arange(5, 15)
-    each = [L.value(L.space.zeros(), np.array([row])) for row in rows]
-    assert L.value(L.space.zeros(), rows) == pytest.approx(
-        np.average(each, weights=weights[rows]), rel=1e-5
+    zero, rows = L.space.zeros(), np.arange(5, 15)
+    each = np.array([L.value(zero, np.array([row]), np.ones(1)) for row in range(40)])
+    expected = np.mean(each[rows] * weights[rows] / 1.5)  # 1.5 is their mean over the set
+    assert L.value(zero, rows) == pytest.approx(expected, rel=1e-5)
+    assert L.value(zero, np.arange(40)) == pytest.approx(np.average(each, weights=weights))
+    part = L.subset(rows)  # has a mean of its own
+    of_part = np.average(each[rows], weights=weights[rows])
+    assert part.value(zero, np.arange(10)) == pytest.approx(of_part, rel=1e-5)
+
+
+def test_value_of_embeddings_is_that_of_the_images_they_are_of():
+    """Whatever the scale of the weights."""
+    weights = 1 + np.arange(40) / 10
+    L = make_objective(weights=weights)
+    theta, rows = direction((1, 8, 8)), np.arange(40)
+    Z = L.embed(L.space.expand(theta), rows)
+    found = L.value_of_embeddings(
+        L.attribute_classifier, Z, L.codes, 5 * weights, L.space.expand(theta)
     )
+    assert found == pytest.approx(L.value(theta, rows), rel=1e-5)
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)

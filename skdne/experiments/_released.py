@@ -13,7 +13,8 @@ import torch
 
 from skdne.objective import Objective
 from skdne.solvers import Adam, GeZO
-from skdne.solvers._base import Step, draw_batch, gaussian
+from skdne.solvers._base import Step, gaussian
+from skdne.solvers._batches import draw_batch
 
 
 class ReleasedAdam(Adam):
@@ -51,7 +52,7 @@ class ReleasedGeZO(GeZO):
                 for sign in (-1, 1):
                     tried = [
                         objective.value(
-                            eps + sign * delta, draw_batch(objective, self.batch_size, rng)
+                            eps + sign * delta, *draw_batch(objective, self.batch_size, rng)
                         )
                         for _ in range(2)
                     ]

@@ -214,12 +214,6 @@ class NoiseSolver(BaseEstimator):
         return part
 
 
-def draw_batch(objective: Objective, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows of one random mini-batch, without repetition."""
-    n = len(objective)
-    return rng.choice(n, size=min(batch_size, n), replace=False)
-
-
 def gaussian(space: NoiseSpace, rng: np.random.Generator) -> torch.Tensor:
     """Draw a standard normal direction in the solver's parameters."""
     return torch.from_numpy(rng.standard_normal(space.shape, dtype=np.float32))

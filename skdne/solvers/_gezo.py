@@ -11,7 +11,8 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from skdne.objective import Objective
-from skdne.solvers._base import NoiseSolver, Step, draw_batch, gaussian
+from skdne.solvers._base import NoiseSolver, Step, gaussian
+from skdne.solvers._batches import draw_batch
 
 
 class GeZO(NoiseSolver):
@@ -40,7 +41,7 @@ class GeZO(NoiseSolver):
         as printed: the best loss of the epoch so far is the bar. With True a very confident g can
         leave the search stuck at zero: the penalty on a step exceeds all that it changes.
     batch_size : int, default=64
-        SA images of one evaluation.
+        SA images of one evaluation, where y is given oftener from small (y, attribute) cells.
     clip, radius, per_channel, refit_every, n_images, n_iter_no_change
         See :class:`Adam`.
     grid_size : int or None, default=16
@@ -155,11 +156,11 @@ class GeZO(NoiseSolver):
             rng = np.random.default_rng([*seed, c])
             delta = gaussian(objective.space, rng) * s
             for d in (-1, 1):
-                rows = shared if self.shared_batch else draw_batch(objective, B, rng)
+                batch = shared if self.shared_batch else draw_batch(objective, B, rng)
                 steps.append(d * delta)
-                candidates.append((eps + d * delta, rows))
+                candidates.append((eps + d * delta, *batch))
         if self.include_current:
-            candidates.append((eps, shared))
+            candidates.append((eps, *shared))
         losses = objective.values(candidates)
         if self.include_current:
             L_best = losses.pop()

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 
-from skdne.attribute import draw_evenly
 from skdne.objective import Objective
 from skdne.solvers._base import NoiseSolver, Step, gaussian
+from skdne.solvers._batches import draw_by_weight
 
 
 class SPSA(NoiseSolver):
@@ -36,9 +36,10 @@ class SPSA(NoiseSolver):
         sigma, in pixel units of [0, 1]. Where the encoder is sent whole grey levels, sigma is never
         less than half a level.
     batch_size : int, default=2
-        SA images of one evaluation, drawn evenly over the classes of the attribute; a step costs
-        ``2 * n_pairs * batch_size`` queries. A query buys most where it tries another direction,
-        so few images and many pairs are better than the reverse.
+        SA images of one evaluation, drawn evenly over the classes of the attribute, and where y is
+        given oftener from small (y, attribute) cells; a step costs ``2 * n_pairs * batch_size``
+        queries. A query buys most where it tries another direction, so few images and many pairs
+        are better than the reverse.
     clip, radius, per_channel, refit_every, n_images, n_iter_no_change
         See :class:`Adam`.
     grid_size : int or None, default=None
@@ -124,10 +125,10 @@ class SPSA(NoiseSolver):
                 for j in range(P):
                     rng = np.random.default_rng([seed, epoch, r, j])
                     u = gaussian(objective.space, rng)
-                    rows = draw_evenly(objective.codes, self.batch_size, rng)
+                    batch = draw_by_weight(objective.codes, objective.weights, self.batch_size, rng)
                     directions.append(u)
-                    candidates.append((theta + sigma * u, rows))
-                    candidates.append((theta - sigma * u, rows))
+                    candidates.append((theta + sigma * u, *batch))
+                    candidates.append((theta - sigma * u, *batch))
                 losses = objective.values(candidates)
                 gradient = torch.zeros_like(theta)
                 for u, up, down in zip(directions, losses[::2], losses[1::2], strict=True):
