@@ -156,7 +156,8 @@ class ExponentiatedGradientClassifier(ClassifierMixin, MetaEstimatorMixin, BaseE
         Z = validate_data(self, Z, reset=False)
         mixture = self.exponentiated_gradient_
         used = [(mixture.predictors_[t], w) for t, w in mixture.weights_.items() if w > 0]
-        positive = np.sum([w * classifier.predict(Z) for classifier, w in used], axis=0)
+        votes = np.sum([w * classifier.predict(Z) for classifier, w in used], axis=0)
+        positive = np.clip(votes, 0, 1)  # the weights add up to 1 but for rounding
         return np.column_stack([1 - positive, positive])
 
     def predict(self, Z) -> np.ndarray:
