@@ -6,9 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import small_encoder, small_images
+from sklearn import config_context
+from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, roc_auc_score
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    TunedThresholdClassifierCV,
+)
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
@@ -16,6 +23,8 @@ from sklearn.svm import LinearSVC
 from skdne import CallableEncoder, DebiasedNoiseTransformer
 from skdne.audit import FairnessAudit, _probes, attribute_leakage, choose_threshold
 from skdne.audit._warnings import check_change, check_leakage, check_transformer
+from skdne.baselines import ExponentiatedGradientClassifier
+from skdne.metrics import equal_opportunity_difference
 
 FAST = {"n_bootstrap": 40, "n_permutations": 40, "random_state": 0}
 
@@ -143,6 +152,97 @@ def test_the_encoder_is_asked_once_for_each_kind_of_image(linear_only):
     assert sum(seen) == 60
 
 
+def test_a_tuned_threshold_around_a_pipeline_costs_no_pass_more(linear_only):
+    seen = []
+
+    def embed(images):
+        seen.append(len(images))
+        return images.reshape(len(images), -1)
+
+    encoder = CallableEncoder(embed, input_size=(8, 8), n_channels=1)
+    X, y, a = small_images(60)
+    plain, erased = (
+        TunedThresholdClassifierCV(
+            make_pipeline(FrozenEstimator(edit(noise, encoder=encoder)), LogisticRegression()), cv=2
+        ).fit(X, y)
+        for noise in (np.zeros((8, 8)), corner())
+    )
+    seen.clear()
+    FairnessAudit.from_estimator(erased, X, y, sensitive_features=a, baseline=plain, **FAST)
+    assert sum(seen) == 120  # one pass each; the baseline's embeddings are those without the edit
+    seen.clear()
+    FairnessAudit.from_estimator(
+        plain, X, y, sensitive_features=a, validation=(X[:20], y[:20]), leakage=False, **FAST
+    )
+    assert sum(seen) == 80
+
+
+def gradient(random_state=0):
+    return ExponentiatedGradientClassifier(max_iter=5, random_state=random_state)
+
+
+HEADS = {
+    "plain": LogisticRegression(),
+    "tuned": TunedThresholdClassifierCV(LogisticRegression(), cv=2),
+    "fixed": FixedThresholdClassifier(LogisticRegression(), threshold=0.05),
+    "mixture": gradient(),
+}
+
+
+@pytest.mark.parametrize("around", ["nothing", "pipeline", "pipeline in a search"])
+@pytest.mark.parametrize("name", HEADS)
+def test_audited_labels_are_those_of_predict(name, around):
+    rng = np.random.default_rng(0)
+    y = (rng.random(300) < 0.3).astype(int)
+    a = np.where(rng.random(300) < 0.3 + 0.4 * y, "M", "F")
+    Z = rng.normal(size=(300, 3)) + np.column_stack([y, a == "M", y])
+    model = clone(HEADS[name])
+    if "pipeline" in around:
+        model = make_pipeline(StandardScaler(), model)
+    if "search" in around:
+        model = GridSearchCV(model, {}, cv=2, scoring="accuracy")
+    with config_context(enable_metadata_routing=True):
+        model.fit(Z, y, **({"sensitive_features": a} if name == "mixture" else {}))
+    audit = FairnessAudit.from_estimator(model, Z, y, sensitive_features=a, **FAST)
+    predicted = model.predict(Z)
+    assert column(audit, "performance")["accuracy"] == pytest.approx(accuracy_score(y, predicted))
+    frame = audit.to_frame().set_index(["figure", "group"])
+    assert set(frame["threshold"]) == {"", "as predicted"}
+    assert frame.loc[("EO_p", "all"), "value"] == pytest.approx(
+        equal_opportunity_difference(y, predicted, sensitive_features=a)
+    )
+    if name in ("tuned", "fixed", "mixture"):  # else the test would prove nothing
+        half = model.predict_proba(Z)[:, 1] >= 0.5
+        assert accuracy_score(y, half) != pytest.approx(accuracy_score(y, predicted))
+    score = model.predict_proba(Z)[:, 1]
+    assert frame.loc[("AUC", "all"), "value"] == pytest.approx(roc_auc_score(y, score))
+    assert frame.loc[("Brier score", "all"), "value"] == pytest.approx(((score - y) ** 2).mean())
+    assert audit.summary[0].startswith("Performance (as predicted): ")
+    assert not any("threshold" in sentence for sentence in audit.summary)
+
+
+def test_a_validation_threshold_stands_beside_the_labels_of_predict(tmp_path):
+    rng = np.random.default_rng(0)
+    y = (rng.random(400) < 0.3).astype(int)
+    Z = rng.normal(size=(400, 2)) + y[:, None]
+    a = rng.choice(["F", "M"], 400)
+    tuned = TunedThresholdClassifierCV(LogisticRegression(), cv=2).fit(Z[:200], y[:200])
+    audit = FairnessAudit.from_estimator(
+        tuned, Z[200:], y[200:], sensitive_features=a[200:], validation=(Z[:200], y[:200]), **FAST
+    )
+    chosen = choose_threshold(y[:200], tuned.predict_proba(Z[:200])[:, 1])
+    assert audit.thresholds == {"validation": chosen}
+    frame = audit.to_frame().query("figure == 'accuracy' and group == 'all'")
+    found = frame.set_index("threshold")["value"]
+    score = tuned.predict_proba(Z[200:])[:, 1]
+    assert found["validation"] == pytest.approx(((score >= chosen) == y[200:]).mean())
+    assert found["as predicted"] == pytest.approx(tuned.score(Z[200:], y[200:]))
+    audit.to_html(tmp_path / "audit.html")
+    page = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "Labels as predicted" in page
+    assert f"Threshold: validation ({chosen:.3f})" in page
+
+
 def test_steps_before_and_after_and_scores_without_probabilities():
     X, y, a = small_images(80)
     pipe = Pipeline(
@@ -207,7 +307,7 @@ def test_levelling_down_and_auc_at_chance():
         y, y_score=after, baseline_score=before, sensitive_features=a, random_state=0
     )
     said = " ".join(audit.warnings)
-    assert "EO_p (threshold 0.5) fell from" in said
+    assert "EO_p at threshold 0.5 fell from" in said
     assert "by levelling down: the worst group's true positive rate did not rise" in said
     assert "AUC of the disease went to chance" in said
     assert "worse than the" in said  # forecasting the prevalence

@@ -19,6 +19,7 @@ from skdne.audit._pipeline import (
     edited_images,
     look,
     parts,
+    several_transformers,
     validation_threshold,
 )
 from skdne.audit._summary import summary
@@ -221,8 +222,10 @@ class FairnessAudit:
         Parameters
         ----------
         estimator : classifier
-            Fitted. Where it is a pipeline, or a search over one, with a
-            :class:`~skdne.DebiasedNoiseTransformer`, leakage and fidelity are measured too.
+            Fitted. Its labels are those of ``predict``, at whatever threshold that uses; AUC and
+            calibration are those of its scores. Where it is a pipeline with a
+            :class:`~skdne.DebiasedNoiseTransformer`, or holds one (a search, a tuned threshold),
+            leakage and fidelity are measured too.
         X : images, as ``estimator.predict`` takes them
         y, sensitive_features, groups, findings
             See :meth:`from_predictions`.
@@ -243,8 +246,9 @@ class FairnessAudit:
         options = Options(level, n_bootstrap, n_permutations, random_state)
         classes = np.unique(np.asarray(y))
         check_baseline(estimator, baseline)
-        seen = look(estimator, X, classes, plain=leakage)
-        before = None if baseline is None else look(baseline, X, classes, plain=False)
+        before = None if baseline is None else look(baseline, X, classes, embeddings=leakage)
+        compared = before is not None and before.embeddings is not None
+        seen = look(estimator, X, classes, embeddings=leakage, plain=leakage and not compared)
         thresholds = {}
         if validation is not None:
             for name, model, found in (
@@ -259,10 +263,11 @@ class FairnessAudit:
             y, sensitive_features, groups, positive_label, seen.predicted, baseline_given
         )
         check_findings(None, findings, len(np.asarray(y)))
+        data.warnings.extend(several_transformers(estimator))
         cut = parts(estimator)
         extras = Extras(findings=findings, transformer=None if cut is None else cut.transformer)
-        if leakage and seen.embeddings is not None:
-            plain = seen.plain if before is None or before.embeddings is None else before.embeddings
+        if seen.embeddings is not None:
+            plain = before.embeddings if before is not None and compared else seen.plain
             extras.embeddings = np.asarray(seen.embeddings, dtype=np.float32)[data.rows]
             extras.baseline_embeddings = np.asarray(plain, dtype=np.float32)[data.rows]
         rng = np.random.default_rng(0)

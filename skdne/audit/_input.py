@@ -16,6 +16,12 @@ from skdne.attribute import MAX_CLASSES, cell_index, encode_labels
 from skdne.audit._numbers import as_numbers
 
 Codes = NDArray[np.int64]
+AS_PREDICTED = "as predicted"  # in place of a threshold: labels that were given, or of predict
+
+
+def at_threshold(name: str) -> str:
+    """Say at which threshold; labels as predicted, and figures without one, need no word."""
+    return "" if name in ("", AS_PREDICTED) else f" at threshold {name}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -205,7 +211,7 @@ def predictions(
             raise ValueError(
                 f"{label_name} has {len(y_pred)} rows, y has {n}; they must be as many."
             )
-        labels["as predicted"] = _codes(y_pred, classes, label_name)[rows]
+        labels[AS_PREDICTED] = _codes(y_pred, classes, label_name)[rows]
     elif scores is not None and not binary:
         labels["largest score"] = scores.argmax(axis=1)
     elif scores is not None:

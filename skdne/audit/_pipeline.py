@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,30 +11,25 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 
 from skdne.audit._scores import choose_threshold
-from skdne.transformer import DebiasedNoiseTransformer
-
-
-class Parts(NamedTuple):
-    """A pipeline cut at its DebiasedNoiseTransformer."""
-
-    before: Any  # steps in front, or None
-    transformer: DebiasedNoiseTransformer
-    after: Any  # steps behind, the classifier last
+from skdne.fitted_parts import Parts, find_parts, run, without_noise
 
 
 def parts(estimator: Any) -> Parts | None:
-    """Cut a fitted pipeline, or search over one; None where it holds no transformer."""
-    if hasattr(estimator, "best_estimator_"):
-        return parts(estimator.best_estimator_)
-    if isinstance(estimator, FrozenEstimator):
-        return parts(estimator.estimator)
-    if not isinstance(estimator, Pipeline):
-        return None
-    for i, (_, step) in enumerate(estimator.steps[:-1]):
-        inner = step.estimator if isinstance(step, FrozenEstimator) else step
-        if isinstance(inner, DebiasedNoiseTransformer):
-            return Parts(estimator[:i] if i else None, inner, estimator[i + 1 :])
-    return None
+    """Cut a fitted estimator at its one transformer; None where it holds none, or several."""
+    cuts = find_parts(estimator)
+    return cuts[0] if len(cuts) == 1 else None
+
+
+def several_transformers(estimator: Any) -> list[str]:
+    """What must be said of an ensemble whose members edit the images differently."""
+    n = len(find_parts(estimator))
+    if n < 2:
+        return []
+    return [
+        f"{type(estimator).__name__} holds {n} fitted transformers, each with its own noise: "
+        "leakage, findings and fidelity are not measured. Put a FrozenEstimator of one fitted "
+        "transformer into it, or audit a member."
+    ]
 
 
 def check_baseline(estimator: Any, baseline: Any) -> None:
@@ -63,56 +57,58 @@ class Seen(NamedTuple):
     plain: NDArray[Any] | None  # phi(x) without the noise
 
 
-def look(estimator: Any, X: Any, classes: NDArray[Any], plain: bool) -> Seen:
-    """Run an estimator on X, with one pass of its encoder (two for ``plain``)."""
+def look(
+    estimator: Any, X: Any, classes: NDArray[Any], *, embeddings: bool = False, plain: bool = False
+) -> Seen:
+    """Run an estimator on X, with one pass of its encoder (two for ``plain``) where it can be cut.
+
+    A meta-estimator around the pipeline that cannot be cut is asked itself: more passes.
+    """
     cut = parts(estimator)
-    if cut is None:
+    if cut is None or not cut.after or (cut.head is None and not embeddings):
         return Seen(_predict(estimator, X, classes), None, None)
-    X = X if cut.before is None else cut.before.transform(X)
-    Z = cut.transformer.transform(X)
-    predicted = _predict(cut.after, Z, classes)
+    there = run(cut.before, X)
+    Z = cut.transformer.transform(there)
+    whole = cut.head is None
+    predicted = _predict(estimator if whole else cut.head, X if whole else Z, classes)
+    if not embeddings:
+        return Seen(predicted, None, None)
     noise = cut.transformer.noise_.any()
-    without = (without_noise(cut.transformer).transform(X) if noise else Z) if plain else None
-    behind = Z if len(cut.after.steps) == 1 else np.asarray(cut.after[:-1].transform(Z))
-    return Seen(predicted, behind, without)
-
-
-def without_noise(transformer: DebiasedNoiseTransformer) -> DebiasedNoiseTransformer:
-    """Return the same encoder with no noise."""
-    plain = copy.copy(transformer)
-    plain.noise_, plain.clip_ = np.zeros_like(transformer.noise_), False
-    return plain
+    without = (without_noise(cut.transformer).transform(there) if noise else Z) if plain else None
+    return Seen(predicted, np.asarray(run(cut.after[:-1], Z)), without)
 
 
 def _predict(estimator: Any, X: Any, classes: NDArray[Any]) -> dict[str, Any]:
-    """Scores with columns in the order of ``classes``, and labels where scores cannot give them."""
+    """The labels of ``predict``, whatever threshold they come from, beside the scores."""
+    score = _scores(estimator, X, classes)
+    return {"y_score": score, "y_pred": estimator.predict(X), "threshold": None}
+
+
+def _scores(estimator: Any, X: Any, classes: NDArray[Any]) -> NDArray[Any] | None:
+    """Scores with columns in the order of ``classes``; None where an estimator has none."""
     known = list(getattr(estimator, "classes_", classes))
-    found: dict[str, Any] = {"y_score": None, "y_pred": None, "threshold": None}
     missing = [c for c in np.asarray(classes).tolist() if c not in known]
     if missing:
         raise ValueError(
             f"y holds {missing}, which the estimator was not fitted on; it knows "
             f"{np.asarray(known).tolist()}. Leave those images out."
         )
-    columns = [known.index(c) for c in classes]
     if hasattr(estimator, "predict_proba"):
-        found["y_score"] = estimator.predict_proba(X)[:, columns]
-        if len(known) == len(classes) and not hasattr(estimator, "best_threshold_"):
-            return found
+        score = estimator.predict_proba(X)
     elif hasattr(estimator, "decision_function"):
         score = estimator.decision_function(X)
         if score.ndim == 1:
             score = np.column_stack([-score, score])
-        found["y_score"] = score[:, columns]
-    found["y_pred"] = estimator.predict(X)
-    return found
+    else:
+        return None
+    return score[:, [known.index(c) for c in classes]]
 
 
 def validation_threshold(
     estimator: Any, X: Any, y: Any, classes: NDArray[Any], positive_label: Any
 ) -> float:
     """Threshold of largest balanced accuracy on validation data."""
-    score = look(estimator, X, classes, plain=False).predicted["y_score"]
+    score = _scores(estimator, X, classes)
     if score is None or len(classes) != 2:
         raise ValueError("validation needs a classifier with scores and two classes.")
     first = positive_label is not None and classes[0] == positive_label
@@ -127,7 +123,7 @@ def edited_images(
     if cut is None:
         return None
     some = _safe_indexing(X, rows)
-    some = some if cut.before is None else cut.before.transform(some)
+    some = run(cut.before, some)
     noise = cut.transformer.noise_
     pair = [t.edit(some) for t in (without_noise(cut.transformer), cut.transformer)]
     if pair[0].ndim == 4 and pair[0].shape[2:] == noise.shape[-2:]:  # (n, C, H, W)

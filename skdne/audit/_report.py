@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from skdne.audit import _pictures
+from skdne.audit._input import AS_PREDICTED
 from skdne.audit._style import NOTES, PAGE
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ def report(audit: FairnessAudit, title: str) -> str:
     frame, data, extras = audit.to_frame(), audit._data, audit._extras
     has_baseline = bool(frame["baseline"].notna().any())
     thresholds = list(dict.fromkeys(t for t in frame["threshold"] if t))
-    captions = {t: f"Threshold: {_threshold(audit, t)}" for t in thresholds}
+    captions = {t: _caption(audit, t) for t in thresholds}
     rates = [(c, _pictures.rates(frame, t), f"rates of groups, {t}") for t, c in captions.items()]
     gaps = [(c, _pictures.gaps(frame, t), f"gaps, {t}") for t, c in captions.items()]
     sections = [
@@ -149,9 +150,11 @@ def _number(value: float, sign: bool = False) -> str:
     return text if abs(value) < 10 else f"{value:.1f}"
 
 
-def _threshold(audit: FairnessAudit, name: str) -> str:
+def _caption(audit: FairnessAudit, name: str) -> str:
+    if name == AS_PREDICTED:
+        return "Labels as predicted"
     value = audit.thresholds.get(name)
-    return name if value is None else f"{name} ({value:.3f})"
+    return f"Threshold: {name}" + ("" if value is None else f" ({value:.3f})")
 
 
 def _list(sentences: list[str]) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from skdne.audit._input import AS_PREDICTED, at_threshold
+
 Row = dict[str, Any]
 
 
@@ -31,7 +33,7 @@ def _performance(rows: list[Row]) -> list[str]:
         for row in _of(rows, "performance", name):
             if row["threshold"] in ("", first):
                 said.append(f"{name} {_text(row)}")
-    at = f" (threshold: {first})" if first else ""
+    at = f" ({first})" if first == AS_PREDICTED else f" (threshold: {first})" if first else ""
     return [f"Performance{at}: {'; '.join(said)}."]
 
 
@@ -45,10 +47,11 @@ def _gaps(rows: list[Row], level: float) -> list[str]:
         if row["figure"] == "equalized odds" and any(r["figure"][:2] == "EO" for r in named):
             continue  # it is the larger of gaps that are named
         sentences.append(
-            f"Flagged: {row['figure']}{_at(row)} is {_text(row)}, where chance alone would give "
-            f"{row['null']:.2f} (p = {row['p_value']:.3f}).{_who(rows, row)}"
+            f"Flagged: {row['figure']}{at_threshold(row['threshold'])} is {_text(row)}, where "
+            f"chance alone would give {row['null']:.2f} (p = {row['p_value']:.3f})."
+            f"{_who(rows, row)}"
         )
-    others = [r["figure"] + _at(r) for r in flagged if r not in named]
+    others = [r["figure"] + at_threshold(r["threshold"]) for r in flagged if r not in named]
     if others:
         sentences.append(f"Flagged {'too' if named else 'only'}: {', '.join(others)}.")
     quiet = len(tested) - len(flagged)
@@ -134,10 +137,6 @@ def _of(rows: list[Row], section: str, figure: str) -> list[Row]:
 
 def _first_threshold(rows: list[Row]) -> str:
     return next((r["threshold"] for r in rows if r["threshold"]), "")
-
-
-def _at(row: Row) -> str:
-    return f" at threshold {row['threshold']}" if row["threshold"] else ""
 
 
 def _text(row: Row) -> str:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from skdne import diagnostics
 from skdne.audit._figures import Figures, Key
-from skdne.audit._input import AuditData
+from skdne.audit._input import AuditData, at_threshold
 
 
 def check_predictions(data: AuditData) -> list[str | None]:
@@ -21,9 +21,9 @@ def check_predictions(data: AuditData) -> list[str | None]:
         shares = np.bincount(labels, minlength=len(data.classes)) / len(labels)
         if shares.max() >= 0.98 and truth.max() < 0.95:
             found.append(
-                f"at threshold {threshold!r} the classifier predicts "
-                f"{data.classes[int(shares.argmax())]!r} for {shares.max():.0%} of the images; "
-                "small gaps between groups then mean nothing."
+                f"the classifier predicts {data.classes[int(shares.argmax())]!r} for "
+                f"{shares.max():.0%} of the images{at_threshold(threshold)}; small gaps between "
+                "groups then mean nothing."
             )
     if data.predictions.probabilities:
         assert data.predictions.scores is not None
@@ -51,7 +51,7 @@ def check_change(frame: pd.DataFrame, classes: int) -> list[str | None]:
         groups = frame[at & (frame["section"] == "group")]
         if groups["value"].min() <= groups["baseline"].min():
             found.append(
-                f"{label} (threshold {row['threshold']}) fell from {row['baseline']:.2f} to "
+                f"{label}{at_threshold(row['threshold'])} fell from {row['baseline']:.2f} to "
                 f"{row['value']:.2f} by levelling down: the worst group's {rate} did not rise "
                 f"({groups['baseline'].min():.2f} before, {groups['value'].min():.2f} after)."
             )

@@ -85,7 +85,7 @@ class LeakageDisplay:
 
         Parameters
         ----------
-        estimator : DebiasedNoiseTransformer, Pipeline, FrozenEstimator or search
+        estimator : DebiasedNoiseTransformer, or an estimator that holds one, such as a pipeline
             Fitted. The transformer is found in it.
         ax : matplotlib Axes, default=None
             None makes a new figure.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdne.display._find import find_transformer
 from skdne.drawing import load_matplotlib
+from skdne.fitted_parts import without_noise
 from skdne.panels import draw_blocks, draw_edits, draw_noise
 
 KINDS = ("noise", "edits", "blocks")
@@ -87,7 +87,7 @@ class NoiseDisplay:
 
         Parameters
         ----------
-        estimator : DebiasedNoiseTransformer, Pipeline, FrozenEstimator or search
+        estimator : DebiasedNoiseTransformer, or an estimator that holds one, such as a pipeline
             Fitted. The transformer is found in it.
         X : images, as ``estimator.transform`` takes them, default=None
             A few images: ``kind="edits"`` draws one row for each, the others use the first.
@@ -110,9 +110,7 @@ class NoiseDisplay:
         originals = edited = None
         if X is not None:
             edited = _channels_last(transformer.edit(X), transformer.noise_)
-            plain = copy.copy(transformer)
-            plain.noise_, plain.clip_ = np.zeros_like(transformer.noise_), False
-            originals = _channels_last(plain.edit(X), transformer.noise_)
+            originals = _channels_last(without_noise(transformer).edit(X), transformer.noise_)
         blocks = getattr(transformer, "blocks_", None)  # a loaded noise has none
         display = cls(transformer.noise_, originals=originals, edited=edited, blocks=blocks)
         return display.plot(kind=kind, sigma=sigma, top=top, axes=axes)

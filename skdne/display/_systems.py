@@ -89,6 +89,4 @@ def figure_points(
 def looked_at(estimators: Mapping[str, Any], X: Any, y: Any) -> dict[str, dict[str, Any]]:
     """Predictions of fitted classifiers."""
     classes = np.unique(np.asarray(y))
-    return {
-        name: look(model, X, classes, plain=False).predicted for name, model in estimators.items()
-    }
+    return {name: look(model, X, classes).predicted for name, model in estimators.items()}

@@ -5,8 +5,10 @@ import sys
 import numpy as np
 import pandas as pd
 from helpers import small_encoder, small_images
+from sklearn.ensemble import VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
 
 from skdne import (
     DebiasedNoiseTransformer,
@@ -21,6 +23,7 @@ PLAIN = DebiasedNoiseTransformer(small_encoder(), solver=None).fit(X)
 Z = X.reshape(40, -1) / 255
 GRID = {"C": [0.1, 1.0], "max_iter": [90, 99]}
 SEARCH = GridSearchCV(LogisticRegression(), GRID, cv=2).fit(Z, y)
+PIPELINES = [(name, make_pipeline(PLAIN, LogisticRegression())) for name in "uv"]
 HEADS = {"ERM": LogisticRegression().fit(Z, y)}
 
 
@@ -59,6 +62,7 @@ CASES = [
     lambda world: NoiseDisplay(np.zeros(4)),
     lambda world: NoiseDisplay(np.zeros((4, 4))).top_mask(top=20),
     lambda world: show(LogisticRegression()),
+    lambda world: show(VotingClassifier(PIPELINES).fit(X, y)),
     lambda world: show(PLAIN, kind="rows"),
     lambda world: show(PLAIN, kind="edits"),
     lambda world: show(PLAIN, X[:1], kind="blocks"),
