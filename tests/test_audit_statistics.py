@@ -108,6 +108,24 @@ def test_a_rate_of_one_has_an_interval():
     np.testing.assert_array_equal(spread, with_spread(ones, np.array([12])))
 
 
+def test_a_perfect_classifier_of_a_handful_has_intervals():
+    """12 patients of 3 images each, all right: every rate may be less than 1 elsewhere."""
+    rows = np.repeat(np.arange(12), 3)
+    y, a = rows % 2, np.where(rows % 4 < 2, "F", "M")
+    audit = FairnessAudit.from_predictions(
+        y, y_pred=y, sensitive_features=a, groups=rows, n_bootstrap=2000, random_state=0
+    )
+    frame = audit.to_frame().query("section in ['performance', 'group'] and figure != 'AUC'")
+    low = frame.set_index(["figure", "group"])["low"]
+    assert (frame["value"].isin([0, 0.5, 1])).all()
+    assert low["accuracy", "all"] == pytest.approx(stats.beta.ppf(0.025, 12.5, 0.5), abs=2e-3)
+    for group in "FM":  # 6 patients, 3 of each class
+        for rate, n in (("accuracy", 6), ("true positive rate", 3), ("true negative rate", 3)):
+            assert low[rate, group] == pytest.approx(stats.beta.ppf(0.025, n + 0.5, 0.5), abs=5e-3)
+    assert low["accuracy", "all"] - 0.1 < low["balanced accuracy", "all"] < 0.9
+    assert low["worst group accuracy", "all"] < low["true positive rate", "F"]
+
+
 def test_bootstrap_resamples_patients():
     counts = bootstrap_patients(30, 400, 0)
     np.testing.assert_array_equal(counts[0], 1)

@@ -70,6 +70,8 @@ def _label_figures(
     of_groups = np.array([len(np.unique(data.patients[data.a == g])) for g in _groups(data)])
     selection = r.with_spread(found.selection, np.tile(of_groups, (data.shape[1], 1)))
     accuracy = r.with_spread(found.accuracy, of_groups)
+    overall = r.with_spread(found.overall, np.array([data.n_patients]))
+    of_class = r.with_spread(found.of_class, _patients_of_classes(data))
     n = len(data.y)
     positive = range(1, 2) if data.shape[1] == 2 else range(data.shape[1])
     figures: Figures = {}
@@ -79,8 +81,8 @@ def _label_figures(
         key = Key(section, name, group, threshold)
         figures[key] = Measured(values, interval, int(size))
 
-    put("performance", "accuracy", found.overall)
-    put("performance", "balanced accuracy", found.balanced)
+    put("performance", "accuracy", overall[:, 0])
+    put("performance", "balanced accuracy", of_class.mean(axis=1))
     put("performance", "worst group accuracy", r.worst_group(recall), worst_interval(recall))
     for c in reversed(range(data.shape[1])):
         interval = gap_interval(recall[:, c])
@@ -193,6 +195,12 @@ def _rows(boot: Floats, data: AuditData) -> Iterator[Floats]:
 
 def _groups(data: AuditData) -> range:
     return range(len(data.groups))
+
+
+def _patients_of_classes(data: AuditData) -> NDArray[np.int64]:
+    """Patients of each class, (C,)."""
+    pairs = np.unique(np.column_stack([data.y, data.patients]), axis=0)
+    return np.bincount(pairs[:, 0], minlength=data.shape[1])
 
 
 def _patients_of_cells(data: AuditData) -> NDArray[np.int64]:

@@ -63,7 +63,8 @@ def worst_interval(values: Floats) -> tuple[float, float]:
 
 
 def _largest_range(values: Floats) -> Floats:
-    ranges = values.max(axis=-1) - values.min(axis=-1)
+    with np.errstate(invalid="ignore"):  # log of 0 in all groups of a resample: no ratio
+        ranges = values.max(axis=-1) - values.min(axis=-1)
     return ranges.reshape(len(values), -1).max(axis=1)
 
 

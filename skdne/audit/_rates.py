@@ -20,14 +20,15 @@ class Rates:
     """Rates for R resamples, C classes of y and A groups; nan where a cell is empty.
 
     ``recall`` is P(Yhat = c | Y = c, A = a) and ``selection`` P(Yhat = c | A = a), both (R, C, A);
-    ``accuracy`` of each group is (R, A); ``overall`` accuracy and ``balanced`` accuracy (R,).
+    ``accuracy`` of each group is (R, A), ``of_class`` the recall over all groups (R, C), and
+    ``overall`` the accuracy (R, 1).
     """
 
     recall: Floats
     selection: Floats
     accuracy: Floats
+    of_class: Floats
     overall: Floats
-    balanced: Floats
 
 
 def cell_counts(
@@ -52,8 +53,8 @@ def rates(counts: Floats) -> Rates:
             recall=hits / of_class,
             selection=selected / of_group[:, None],
             accuracy=hits.sum(axis=1) / of_group,
-            overall=hits.sum(axis=(1, 2)) / of_group.sum(axis=1),
-            balanced=(hits.sum(axis=2) / of_class.sum(axis=2)).mean(axis=1),
+            of_class=hits.sum(axis=2) / of_class.sum(axis=2),
+            overall=hits.sum(axis=(1, 2))[:, None] / of_group.sum(axis=1, keepdims=True),
         )
 
 
