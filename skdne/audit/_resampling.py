@@ -21,8 +21,8 @@ def permute_attribute(
     """Attribute of each row under permutations within y, (1 + n, n_rows); row 0 as observed.
 
     The attribute moves between patients that have the same number of images of each class of y;
-    where fewer than 5 patients share those numbers, between all that have the same classes. A
-    patient with several values of the attribute (an age band, say) is as many units.
+    where fewer than 5 patients share those numbers, between all such patients of the same classes.
+    A patient with several values of the attribute (an age band, say) is as many units.
 
     Parameters
     ----------
