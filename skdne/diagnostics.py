@@ -167,7 +167,7 @@ def not_removed(verdict: Verdict | None) -> str | None:
     if verdict is None or verdict.outcome in ("removed", "nothing to remove"):
         return None
     advice = {
-        "undetermined": "Give more images with an attribute.",
+        "undetermined": "Give more images of every (y, attribute) cell.",
         "reduced": "More images narrow the interval; smaller blocks may find a rest.",
     }.get(
         verdict.outcome,
