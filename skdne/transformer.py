@@ -128,7 +128,8 @@ class DebiasedNoiseTransformer(
         Why the noise fit ended: ``"max_iter"``, ``"callback"``, ``"max_queries"``, ``"no solver"``,
         ``"no_change"``: the solver's ``n_iter_no_change`` ended it;
         of a solver that erases also ``"converged"``: the attribute is not read on the selection
-        set; ``"max_area"``: it shows in more of the image than may be erased; ``"not located"``: it
+        set; ``"not tested"``: that set is empty, or so small that no test could find anything;
+        ``"max_area"``: it shows in more of the image than may be erased; ``"not located"``: it
         is still read, and no place was found that tells it.
     n_features_in_ : int
         Size of the second axis of X, where X is an array.

@@ -46,6 +46,20 @@ def test_smoother_predicts_as_kernel_ridge_does():
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_what_remains_of_a_cue_in_directions_of_little_variance_is_read():
+    """Five directions hold nearly all of the variance, the cue lies in another one."""
+    aucs = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        _, codes, strata = draw(n=240)
+        Z = rng.standard_normal((240, 5)) @ rng.standard_normal((5, 40))
+        Z += 0.15 * rng.standard_normal((240, 40))
+        direction = rng.standard_normal(40)
+        Z += 0.4 * np.outer(codes, direction / np.linalg.norm(direction))
+        aucs.append(scores(Z, make_design(codes, strata, 1, rng), ("linear",))[0])
+    assert np.mean(aucs) > 0.9
+
+
 def test_kernels_have_a_mean_diagonal_of_one_and_constant_embeddings_tell_nothing():
     Z, codes, strata = draw()
     for probe in PROBES:

@@ -18,7 +18,7 @@ from skdne import (
 )
 from skdne.blocks import BlockGrid
 from skdne.mmd import group_discrepancy
-from skdne.solvers._block_search import draw_balanced
+from skdne.solvers._block_samples import draw_balanced
 from skdne.solvers._gates import spread
 
 pytestmark = pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")

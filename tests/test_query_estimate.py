@@ -95,10 +95,10 @@ class AnySearch:
     def embed_each(self, edits):
         for _, rows in edits:
             self.asked += len(rows)
-            yield None
+            yield np.zeros((len(rows), 1))
 
     def embed(self, noise, rows):
-        self.asked += len(rows)
+        return next(self.embed_each([(noise, rows)]))
 
 
 @settings(max_examples=60, deadline=None)

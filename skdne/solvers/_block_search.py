@@ -7,18 +7,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from skdne.block_test import (
-    N_FOLDS,
-    Design,
-    adjusted_p_values,
-    held_out_scores,
-    make_design,
-    scores,
-)
+from skdne.block_power import smallest_p_value
+from skdne.block_test import adjusted_p_values, held_out_scores, scores
 from skdne.blocks import BlockGrid
 from skdne.objective import Objective
-
-MORE = 4  # times as many images for the few tests of what is left as for each of the blocks
+from skdne.solvers._block_samples import Sample, draw_samples
 
 
 class BlockSearch:
@@ -50,33 +43,17 @@ class BlockSearch:
         rng: np.random.Generator,
     ) -> None:
         self.L, self.grid, self.level, self.probes = L, grid, level, probes
-        self.few = self._sample(L, n_images, n_permutations, rng)
-        self.many = self._sample(L, MORE * n_images, n_permutations, rng)
-        if L.selection is not None:
-            self.judges = self._sample(L.selection, MORE * n_images, n_permutations, rng, n_folds=1)
+        samples = draw_samples(L, L.selection, n_images, n_permutations, rng)
+        self.few, self.many, self.judges, self.choosing, self.deciding = samples
         self.erased = np.zeros(len(grid), dtype=bool)
         self.found = np.full((len(grid), 1 + n_permutations), np.nan)
         self.left = np.nan
 
-    def _sample(
-        self,
-        L: Objective,
-        n_images: int,
-        n_permutations: int,
-        rng: np.random.Generator,
-        n_folds: int = N_FOLDS,
-    ) -> tuple[np.ndarray, Design]:
-        rows = draw_balanced(L, n_images, rng)
-        strata = None if L.strata is None else L.strata[rows]
-        return rows, make_design(L.codes[rows], strata, n_permutations, rng, n_folds)
-
-    def scores(self, erased: np.ndarray, sample: tuple[np.ndarray, Design]) -> np.ndarray:
+    def scores(self, erased: np.ndarray, sample: Sample) -> np.ndarray:
         """AUC of the best probe on these fit images with blocks erased, and its null."""
         return next(self.scores_each([erased], sample))
 
-    def scores_each(
-        self, masks: Sequence[np.ndarray], sample: tuple[np.ndarray, Design]
-    ) -> Iterator[np.ndarray]:
+    def scores_each(self, masks: Sequence[np.ndarray], sample: Sample) -> Iterator[np.ndarray]:
         """The same for several sets of blocks; a service gets them together."""
         rows, design = sample
         for Z in self.L.embed_each([(self.grid.noise(erased), rows) for erased in masks]):
@@ -88,13 +65,16 @@ class BlockSearch:
         self.erased = erased if fits else np.zeros_like(erased)
         return fits
 
+    @property
+    def can_test_what_is_left(self) -> bool:
+        """Whether there is a selection set on which the attribute could be found at all."""
+        return self.judges is not None and smallest_p_value(self.judges[1]) <= self.level
+
     def is_readable(self) -> bool:
         """Test on the selection set whether the attribute can be read beside what is erased.
 
         The AUC of the best probe is kept in ``left``.
         """
-        if self.L.selection is None:
-            return False  # nothing to judge by
         found = self._held_out(self.erased)
         self.left = float(found[0])
         return bool(adjusted_p_values(found[None])[0] <= self.level)
@@ -109,6 +89,7 @@ class BlockSearch:
     def _held_out(self, erased: np.ndarray) -> np.ndarray:
         """AUC on the selection set of the best probe trained on fit images, and its null."""
         assert self.L.selection is not None
+        assert self.judges is not None
         noise = self.grid.noise(erased)
         (rows, design), (judges, design_of_judges) = self.many, self.judges
         return held_out_scores(
@@ -123,26 +104,45 @@ class BlockSearch:
     def erase_more(self, max_area: float) -> bool:
         """Erase a ring around what is erased, or a neighbourhood: that without which least is read.
 
+        It must take away half of what can be read, on the same images before and after. The
+        neighbourhood is chosen by some images and judged by others: the least of many AUCs is low
+        by luck, where the attribute shows everywhere.
+
         False, and nothing is erased, where the fit images do not tell the attribute themselves, and
         where nothing takes away half of what can be read: it then shows in too many places.
         """
-        now = self.scores(self.erased, self.many)
+        rows, design = self.many
+        Z = self.L.embed(self.grid.noise(self.erased), rows)
+        now = scores(Z, design, self.probes)
         if adjusted_p_values(now[None])[0] > self.level:
             return False
-        ring = np.any([self.grid.window(int(b)) for b in np.flatnonzero(self.erased)], axis=0)
-        windows = [self.grid.window(int(b)) for b in np.flatnonzero(~self.erased)]
-        rings = [ring] if self.erased.any() else []
-        for candidates, sample in ((rings, self.many), (windows, self.few)):
-            masks = [self.erased | blocks for blocks in candidates]
-            masks = [mask for mask in masks if self.grid.area(mask) <= max_area]
-            after = [found[0] for found in self.scores_each(masks, sample)]
-            if masks and min(after) - 0.5 <= (now[0] - 0.5) / 2:
-                erased = self.erased
-                self.erased = masks[int(np.argmin(after))]
-                added = np.flatnonzero(self.erased & ~erased)
-                self.restore(added[np.argsort(self.found[added, 0], kind="stable")])
-                return True
-        return False
+        ring = self._with(np.flatnonzero(self.erased))
+        fits = self.erased.any() and self.grid.area(ring) <= max_area
+        if fits and takes_half(now[0], self.scores(ring, self.many)[0]):
+            return self._erase(ring)
+        windows = [self._with(block) for block in np.flatnonzero(~self.erased)[:, None]]
+        windows = [mask for mask in windows if self.grid.area(mask) <= max_area]
+        fresh, design = self.deciding
+        before = scores(Z[np.isin(rows, fresh)], design, self.probes)
+        if not windows or adjusted_p_values(before[None])[0] > self.level:
+            return False
+        chosen = np.argmin([found[0] for found in self.scores_each(windows, self.choosing)])
+        window = windows[int(chosen)]
+        if not takes_half(before[0], self.scores(window, self.deciding)[0]):
+            return False
+        return self._erase(window)
+
+    def _with(self, blocks: np.ndarray) -> np.ndarray:
+        """What is erased, and these blocks with their neighbours."""
+        windows = [self.grid.window(int(block)) for block in blocks]
+        return np.any([self.erased, *windows], axis=0)
+
+    def _erase(self, mask: np.ndarray) -> bool:
+        """Erase these blocks, but those that are erased in vain; False if all of them are."""
+        erased, self.erased = self.erased, mask
+        added = np.flatnonzero(mask & ~erased)
+        self.restore(added[np.argsort(self.found[added, 0], kind="stable")])
+        return not np.array_equal(self.erased, erased)
 
     def restore(self, blocks: np.ndarray) -> None:
         """Restore those of these erased blocks, in this order, that tell nothing anew."""
@@ -169,12 +169,6 @@ class BlockSearch:
         )
 
 
-def draw_balanced(L: Objective, n_images: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows to look at, one for each patient, as equal in number over (y, a) cells as there are."""
-    rows = rng.permutation(len(L))
-    if L.groups is not None:
-        rows = rows[np.unique(L.groups[rows], return_index=True)[1]]
-    cells = L.cells
-    present = np.unique(cells[rows])
-    each = max(1, n_images // len(present))
-    return np.sort(np.concatenate([rows[cells[rows] == cell][:each] for cell in present]))
+def takes_half(before: float, after: float) -> bool:
+    """Whether what could be read, as an AUC, is half gone."""
+    return after - 0.5 <= (before - 0.5) / 2

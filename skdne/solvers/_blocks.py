@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdne.block_test import PROBES
+from skdne.block_power import Power, power_of
+from skdne.block_test import PROBES, Design
 from skdne.blocks import FILLS, BlockGrid, default_block_size
 from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder
@@ -17,7 +18,8 @@ from skdne.noise import NoiseSpace
 from skdne.objective import Objective
 from skdne.query_estimate import bill, n_erasable
 from skdne.solvers._base import NoiseSolver, OnEpoch, Solution
-from skdne.solvers._block_search import MORE, BlockSearch
+from skdne.solvers._block_samples import MORE, Labelled, Samples, draw_samples
+from skdne.solvers._block_search import BlockSearch
 
 MAX_MORE = 3  # times that more is erased around, or beside, the blocks that were found
 WORTH = 0.2  # part of what can be read that an erasure must take away to be kept
@@ -97,13 +99,56 @@ class BlockSolver(NoiseSolver):
         )
         if not n_select:  # nothing to judge by, so nothing more is erased
             return least, most
-        # BlockSearch.erase_more: a test of now, one of the ring, perhaps all windows, and a test
-        # for each block that was added, after one to compare with
+        # BlockSearch.erase_more: a test of now, one of the ring, perhaps all windows and one that
+        # decides, and a test for each block that was added, after one to compare with
         n_added = n_erasable(grid, self.max_area)
         ring = bill([(3 + n_added, many)], b)
-        window = bill([(3 + min(9, n_added), many), (1, len(grid) * few)], b)
+        window = bill([(4 + min(9, n_added), many), (1, len(grid) * few)], b)
         held_out = bill([(1, many), (1, judges)], b)  # a last one before all is restored
         return least, most + (MAX_MORE + 2) * held_out + MAX_MORE * np.maximum(ring, window)
+
+    @property
+    def level_of_each(self) -> float:
+        """Level of either test, of the blocks and of what is left: together they have the whole."""
+        return self.level / 2
+
+    def power(
+        self,
+        fit: Labelled,
+        select: Labelled | None,
+        image_shape: tuple[int, ...],
+        encoder: Encoder,
+        seed: int,
+    ) -> tuple[Power, Power | None]:
+        """What a search on such labels could show; nothing is sent.
+
+        Parameters
+        ----------
+        fit, select : Labels
+            Of the images that it would look at, and of the selection set.
+        image_shape : tuple of int
+            (C, H, W) of what the encoder sees.
+        encoder : Encoder
+        seed : int
+            That of :meth:`minimize`, which then draws the same images.
+
+        Returns
+        -------
+        blocks : Power
+            Of the test by which a block is erased, or kept so.
+        left : Power or None
+            Of the test of what is left; None without a selection set.
+        """
+        rng = np.random.default_rng(seed)
+        samples = draw_samples(fit, select, self.n_images, self.n_permutations, rng)
+        design, n_tests = self.test_of_blocks(samples, len(self.grid(image_shape, encoder)))
+        level = self.level_of_each
+        judges = samples.judges
+        return power_of(design, level, n_tests), judges and power_of(judges[1], level)
+
+    def test_of_blocks(self, samples: Samples, n_blocks: int) -> tuple[Design, int]:
+        """Of the test by which a block is erased, or kept so: the images, and how many share it."""
+        raise NotImplementedError
 
     def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
         """Do one thing after another; yield a figure of each, leave in ``stop`` why it ended."""
@@ -121,7 +166,7 @@ class BlockSolver(NoiseSolver):
             objective,
             self.grid(objective.space.image_shape, objective.encoder),
             n_images=self.n_images,
-            level=self.level / 2,  # of either test: of the blocks, and of what is left
+            level=self.level_of_each,
             n_permutations=self.n_permutations,
             probes=tuple(self.probes),
             rng=np.random.default_rng(seed),
@@ -143,6 +188,9 @@ class BlockSolver(NoiseSolver):
 
         Yields the AUC of the best probe after each test; leaves in ``stop`` why it ended.
         """
+        if not search.can_test_what_is_left:
+            stop.append("not tested")
+            return
         reason = "max_iter"
         for n_more in range(MAX_MORE + 1):
             is_readable = search.is_readable()

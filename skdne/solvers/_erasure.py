@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from skdne.block_test import adjusted_p_values
+from skdne.block_test import Design, adjusted_p_values
 from skdne.encoders import Encoder
+from skdne.solvers._block_samples import Samples
 from skdne.solvers._block_search import BlockSearch
 from skdne.solvers._blocks import MAX_MORE, BlockSolver
 
@@ -113,6 +114,10 @@ class BlockErasure(BlockSolver):
         """One stream that shows each block alone."""
         stream = [(1, len(self.grid(image_shape, encoder)) * self.queries_per_epoch(n_fit))]
         return stream, stream
+
+    def test_of_blocks(self, samples: Samples, n_blocks: int) -> tuple[Design, int]:
+        """Few images for each; all blocks share the level."""
+        return samples.few[1], n_blocks
 
     def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
         """Look at each block, then test what is left.

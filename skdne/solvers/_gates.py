@@ -11,13 +11,15 @@ import torch
 from sklearn.utils._param_validation import Interval
 
 from skdne.attribute import cell_index
+from skdne.block_test import Design
 from skdne.blocks import BlockGrid
 from skdne.encoders import Encoder, TorchBackend
 from skdne.mmd import group_discrepancy
 from skdne.objective import Objective
 from skdne.query_estimate import n_erasable
 from skdne.solvers._base import NoiseSolver
-from skdne.solvers._block_search import MORE, BlockSearch
+from skdne.solvers._block_samples import MORE, Samples
+from skdne.solvers._block_search import BlockSearch
 from skdne.solvers._blocks import MAX_MORE, BlockSolver
 
 FIRST, LAST = 1.0, 4.0  # steepness beta of the gates over the steps, and where they start:
@@ -129,6 +131,10 @@ class GatedErasure(BlockSolver):
         steps = (self.max_iter, self.batch_size)
         tests = 1 + n_erasable(self.grid(image_shape, encoder), self.max_area)
         return [steps], [steps, (tests, min(MORE * self.n_images, n_fit))]
+
+    def test_of_blocks(self, samples: Samples, n_blocks: int) -> tuple[Design, int]:
+        """Many images for each, at a level of its own: gates make no promise on false alarms."""
+        return samples.many[1], 1
 
     def epochs(self, search: BlockSearch, seed: int, stop: list[str]) -> Iterator[float]:
         """Learn the gates, restore what tells nothing, test what is left.
