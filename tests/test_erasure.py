@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import small_encoder, small_images
+from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
@@ -14,11 +15,12 @@ from skdne import (
     BlockErasure,
     CallableEncoder,
     DebiasedNoiseTransformer,
+    DebiasingWarning,
     GatedErasure,
 )
 from skdne.blocks import BlockGrid
 from skdne.mmd import group_discrepancy
-from skdne.solvers._block_samples import draw_balanced
+from skdne.solvers._block_samples import Labels, draw_balanced
 from skdne.solvers._gates import spread
 
 pytestmark = pytest.mark.filterwarnings("ignore::skdne.DebiasingWarning")
@@ -210,22 +212,20 @@ def test_gates_that_are_interrupted_do_not_black_out_the_image():
     assert not spent.noise_.any()
 
 
-class Rows:
-    """As much of an Objective as drawing needs."""
-
-    def __init__(self, codes, groups):
-        self.codes, self.cells, self.groups = codes, codes, groups
-
-    def __len__(self):
-        return len(self.codes)
-
-
 def test_images_of_one_patient_are_looked_at_once():
     codes, groups = np.arange(60) % 2, np.arange(60) // 6 * 2 + np.arange(60) % 2
-    rows = draw_balanced(Rows(codes, groups), 40, np.random.default_rng(0))
+    rows = draw_balanced(Labels(codes, None, groups), 40, np.random.default_rng(0))
     np.testing.assert_array_equal(np.sort(groups[rows]), np.arange(20))
     assert codes[rows].sum() == 10
-    assert len(draw_balanced(Rows(codes, None), 40, np.random.default_rng(0))) == 40
+    assert len(draw_balanced(Labels(codes), 40, np.random.default_rng(0))) == 40
+
+
+def test_no_image_is_spent_on_a_class_of_y_that_tells_nothing_of_the_attribute():
+    y, a = np.repeat([0, 0, 1], 30), np.repeat([0, 1, 0], 30)
+    rows = draw_balanced(Labels(a, y), 40, np.random.default_rng(0))
+    assert np.bincount(y[rows]).tolist() == [40]
+    assert np.bincount(a[rows]).tolist() == [20, 20]
+    assert len(draw_balanced(Labels(a, a), 40, np.random.default_rng(0))) == 40  # y is a
 
 
 def test_warnings_of_other_solvers_are_not_given():
@@ -261,6 +261,30 @@ def test_gates_need_gradients_and_take_any_attribute_classifier():
     with pytest.raises(ValueError, match="GatedErasure needs gradients"):
         fit(GATES, images, y, a, encoder=encoder)
     fit(GATES, images, y, a, attribute_classifier=KNeighborsClassifier())
+
+
+def with_an_empty_cell(n, seed):
+    """Images as of `small_images`, but none of the diseased has the attribute."""
+    images, y, a = small_images(2 * n, seed=seed)
+    keep = np.flatnonzero((y == 0) | (a == "F"))[:n]
+    return images[keep], y[keep], a[keep]
+
+
+def test_gates_do_not_erase_the_disease_where_a_cell_is_empty():
+    """Cue and disease together are more than may be erased; the cue alone is not."""
+    images, y, a = with_an_empty_cell(400, seed=1)
+    for solver in (clone(GATES).set_params(max_area=0.4), clone(SMALL).set_params(max_area=0.4)):
+        dne = fit(solver, images, y, a)
+        assert (0, 0) in erased_corners(dne), dne.stop_reason_
+        assert set(erased_corners(dne)) <= set(CUE)
+
+
+def test_gates_say_where_no_class_of_y_can_compare():
+    images, _, a = small_images(200)
+    with pytest.warns(DebiasingWarning, match="no class of y has images of all classes"):
+        dne = fit(GATES, images, a == "M", a)
+    assert dne.stop_reason_ == "not tested"
+    assert not dne.noise_.any()
 
 
 def test_gates_agree_with_the_gradient_by_finite_differences():

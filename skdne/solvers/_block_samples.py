@@ -94,14 +94,26 @@ def draw_samples(
 
 
 def draw_balanced(L: Labelled, n_images: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows to look at, one for each patient, as equal in number over (y, a) cells as there are."""
+    """Rows to look at, one for each patient, as equal in number over (y, a) cells as there are.
+
+    Of classes of y in which the attribute varies; the others tell nothing of it within y.
+    """
     rows = rng.permutation(len(L))
     if L.groups is not None:
         rows = rows[np.unique(L.groups[rows], return_index=True)[1]]
+    if L.strata is not None:
+        varies = strata_with(2, L.codes[rows], L.strata[rows])
+        rows = rows[varies] if varies.any() else rows
     cells = L.cells
     present = np.unique(cells[rows])
     each = max(1, n_images // len(present))
     return np.sort(np.concatenate([rows[cells[rows] == cell][:each] for cell in present]))
+
+
+def strata_with(n_classes: int, codes: np.ndarray, strata: np.ndarray) -> np.ndarray:
+    """Mask of the rows whose class of y holds so many classes of the attribute, or more."""
+    found = {y: len(np.unique(codes[strata == y])) for y in np.unique(strata)}
+    return np.array([found[y] >= n_classes for y in strata], dtype=bool)
 
 
 def _parted(

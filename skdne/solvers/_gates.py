@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from sklearn.utils._param_validation import Interval
 
-from skdne.attribute import cell_index
+from skdne import diagnostics
 from skdne.block_test import Design
 from skdne.blocks import BlockGrid
 from skdne.encoders import Encoder, TorchBackend
@@ -18,7 +18,7 @@ from skdne.mmd import group_discrepancy
 from skdne.objective import Objective
 from skdne.query_estimate import n_erasable
 from skdne.solvers._base import NoiseSolver
-from skdne.solvers._block_samples import MORE, Samples
+from skdne.solvers._block_samples import MORE, Samples, strata_with
 from skdne.solvers._block_search import BlockSearch
 from skdne.solvers._blocks import MAX_MORE, BlockSolver
 
@@ -44,7 +44,8 @@ class GatedErasure(BlockSolver):
     max_iter : int, default=60
         Steps.
     batch_size : int, default=128
-        SA images of one step, equal in number over classes of the attribute, and of y within them.
+        SA images of one step, equal in number over classes of the attribute, and of y within them;
+        only those classes of y that hold all classes of the attribute take part.
     step_size : float, default=0.15
         Learning rate of Adam.
     area_weight : float, default=0.5
@@ -158,12 +159,14 @@ class GatedErasure(BlockSolver):
         """Adam on theta, the gates being sigmoid(beta theta); yields the loss and the gates."""
         assert isinstance(L.encoder, TorchBackend)
         device = L.encoder.torch_device
+        comparable = _comparable(L)
         fill = grid.filled().to(device)
         theta = torch.full(grid.shape, CLOSED, requires_grad=True)
         adam = torch.optim.Adam([theta], lr=self.step_size)
         for step in range(self.max_iter):
             beta = FIRST + (LAST - FIRST) * step / max(1, self.max_iter - 1)
-            rows = _balanced_batch(L, self.batch_size, np.random.default_rng([seed, step]))
+            rng = np.random.default_rng([seed, step])
+            rows = _balanced_batch(L, comparable, self.batch_size, rng)
             with torch.enable_grad():
                 m = torch.sigmoid(beta * theta)
                 Z = L.embed_for_gradient(spread(m, grid).to(device), fill, rows)
@@ -181,10 +184,30 @@ def spread(gates: torch.Tensor, grid: BlockGrid) -> torch.Tensor:
     return pixels[: grid.image_size[0], : grid.image_size[1]]
 
 
-def _balanced_batch(L: Objective, batch_size: int, rng: np.random.Generator) -> np.ndarray:
-    """Rows with every (y, a) cell as often; images of small cells more than once if need be."""
-    cells = L.codes if L.strata is None else cell_index(L.codes, L.strata)
-    present = np.unique(cells)
-    each = max(2, batch_size // len(present))
-    of_cells = (np.flatnonzero(cells == cell) for cell in present)
+def _comparable(L: Objective) -> np.ndarray:
+    """Rows of those classes of y that hold all classes of the attribute.
+
+    With others among them the attribute would go with y in a batch, however it is balanced, and
+    what tells y would be erased.
+    """
+    rows = np.arange(len(L))
+    if L.strata is None:
+        return rows
+    whole = strata_with(len(np.unique(L.codes)), L.codes, L.strata)
+    if whole.any():
+        return rows[whole]
+    diagnostics.warn(
+        "no class of y has images of all classes of the attribute: gates that hide the attribute "
+        "then hide y. Use solver='erasure', which compares within y, merge groups, or give more "
+        "images."
+    )
+    return rows
+
+
+def _balanced_batch(
+    L: Objective, rows: np.ndarray, batch_size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Of these rows, every (y, a) cell as often; images of small cells twice if need be."""
+    of_cells = [rows[L.cells[rows] == cell] for cell in np.unique(L.cells[rows])]
+    each = max(2, batch_size // len(of_cells))
     return np.concatenate([rng.choice(c, each, replace=len(c) < each) for c in of_cells])

@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import torch
 from helpers import small_encoder, small_images
-from query_fits import ERASURE, GEZO, make_dne
+from query_fits import ERASURE, GATES, GEZO, make_dne
 from remote_encoder import Service
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -157,6 +157,7 @@ CASES = [
     lambda world: fit(solver=LARGE, reg_lambda=0, objective="cross_entropy"),
     lambda world: fit(solver=GeZO(max_iter=1, step_size=1e-6, shared_batch=False)),
     lambda world: fit(solver=ERASURE),
+    lambda world: fit(solver=GATES, y=a),
     lambda world: remote(max_queries=400),
     lambda world: remote(max_queries=400, fails_from=2),
     lambda world: remote(max_queries=make_dne(GEZO).estimate_queries(47).most, fails_from=33),
