@@ -84,7 +84,7 @@ def test_steps_of_gezo_shrink_to_half_a_level_and_no_further(monkeypatch, is_kno
     steps = []
 
     def nothing_improves(candidates):
-        first, _ = candidates[0]
+        first, *_ = candidates[0]
         u = gaussian(L.space, np.random.default_rng([SEED, 0, len(steps), 0]))
         steps.append(float((-first / u).median()))
         return [np.inf] * len(candidates)
