@@ -25,11 +25,17 @@ from skdne.attribute import (
 class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
     """Erase a sensitive attribute from embeddings with LEACE, the least change that does it.
 
-    After ``transform`` the groups have the same mean embedding over the data of ``fit``, so that
-    no linear classifier trained on *those* tells them apart. On other images it *reduces* leakage,
-    linear leakage most: measure it (:func:`skdne.leakage.measure_leakage`). With ``n_components``
-    the embeddings are first cut down to the few directions that tell y, which leaves nonlinear
-    classifiers little to read, and drops whatever y does not name.
+    After ``transform`` the groups have the same mean embedding over the data of ``fit``. With y,
+    that is the mean in which every (y, attribute) cell weighs the same: no linear classifier that
+    is trained on those data *with these weights* does better than a constant. Without weights one
+    still reads the attribute through y, as far as the two are correlated; ``balanced=False``
+    takes that away as well, and with it a part of the disease. See the notes for what is not
+    promised.
+
+    On other images it *reduces* leakage, linear leakage most: measure it
+    (:func:`skdne.leakage.measure_leakage`). With ``n_components`` the embeddings are first cut down
+    to the few directions that tell y, which leaves nonlinear classifiers little to read, and drops
+    whatever y does not name.
 
     Needs the library ``concept-erasure``: ``pip install "skdne[erase]"``.
 
@@ -38,13 +44,17 @@ class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
     n_components : int or None, default=None
         Number of features to return: the directions that tell y, found by partial least squares
         (PLS), without what in them tells the attribute. None returns all of the embedding.
+    balanced : bool, default=True
+        Whether (y, attribute) cells weigh the same where y is given, which keeps the disease where
+        it is correlated with the attribute. False: rows weigh alike, so that a plain linear
+        classifier on the data of fit is at chance. Without y rows weigh alike always.
 
     Attributes
     ----------
     classes_ : ndarray of shape (n_classes,)
         Classes of the attribute.
     mean_, scale_ : ndarray of shape (d,)
-        Mean and standard deviation of the embeddings, (y, attribute) cells weighing the same.
+        Mean and standard deviation of the embeddings, weighted as ``balanced`` says.
     read_, write_ : ndarray of shape (d, r) and (r, d), or None
         The erasure, ``x - (x @ read_) @ write_`` on standardised embeddings x; r is at most
         ``len(classes_) - 1``. None with ``n_components``.
@@ -55,6 +65,13 @@ class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     Notes
     -----
+    What holds on the data of ``fit``, by Theorem 3.1 of Belrose et al.: with weights w, the cells'
+    or equal ones, the w-weighted mean embedding of every group is the same, and so no linear
+    classifier lowers a w-weighted convex loss below that of a constant, with or without a penalty
+    on its coefficients. What does not follow: within one class of y the groups' means may differ;
+    a linear classifier trained with other weights may read the attribute; nonlinear ones may read
+    it in any case.
+
     Covariances are of standardised embeddings, shrunk towards a multiple of the identity (Bodnar,
     Gupta, Parolya 2014) for the effective sample size, ``sum(w)^2 / sum(w^2)``; all in float64.
     concept-erasure takes no sample weights: it is given the weighted moments, which are all that
@@ -82,10 +99,12 @@ class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         "n_components": [Interval(Integral, 1, None, closed="left"), None],
+        "balanced": ["boolean"],
     }
 
-    def __init__(self, n_components=None):
+    def __init__(self, n_components=None, *, balanced=True):
         self.n_components = n_components
+        self.balanced = balanced
 
     def fit(self, Z, y=None, *, sensitive_features=None) -> Self:
         """Learn what to erase.
@@ -95,9 +114,9 @@ class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         Z : array-like of shape (n, d)
             Embeddings.
         y : array-like of shape (n,) or (n, k), or None, default=None
-            Classes of the disease. The first column balances: its (y, attribute) cells weigh the
-            same, lest the disease be erased with the attribute. All columns tell ``n_components``
-            what to keep; a missing value says nothing.
+            Classes of the disease. The first column balances: with ``balanced`` its (y, attribute)
+            cells weigh the same, lest the disease be erased with the attribute. All columns tell
+            ``n_components`` what to keep; a missing value says nothing.
         sensitive_features : array-like of shape (n,) or (n, k)
             The attribute; several columns are intersected. Rows where it is missing are left out.
 
@@ -120,7 +139,9 @@ class EmbeddingEraser(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEst
         first = columns[0] if columns else None
         data = check_sensitive_data(sensitive_features, first, None, len(Z))
         diagnostics.warn(diagnostics.small_cells(data.cells, data.cell_names))
-        X, weights = Z[data.rows], data.weights / data.weights.sum()
+        X = Z[data.rows]
+        weights = data.weights if self.balanced else np.ones(len(X))
+        weights = weights / weights.sum()
 
         self.classes_ = data.classes
         self.mean_ = weights @ X

@@ -13,10 +13,11 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
+from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.estimator_checks import estimator_checks_generator, parametrize_with_checks
 from test_estimator_checks import CHECKS
 
@@ -122,6 +123,59 @@ def test_y_keeps_a_correlated_disease():
         eraser = EmbeddingEraser().fit(Z, target, sensitive_features=a)
         auc[name] = roc_auc_score(y_new, eraser.transform(Z_new)[:, 0])
     assert auc["y"] > auc["none"] + 0.02
+
+
+def trained_on_fit_data(Z, a, weights=None):
+    """A linear classifier's log-loss less a constant's, and its AUC, weighted as it is trained."""
+    Z = (Z - Z.mean(axis=0)) / Z.std(axis=0)
+    clf = LogisticRegression(C=1e4, tol=1e-9, max_iter=5000).fit(Z, a, sample_weight=weights)
+    share = np.average(a, weights=weights)
+    constant = log_loss(a, np.full(len(a), share), sample_weight=weights)
+    gain = constant - log_loss(a, clf.predict_proba(Z)[:, 1], sample_weight=weights)
+    return gain, roc_auc_score(a, clf.decision_function(Z), sample_weight=weights)
+
+
+@pytest.mark.parametrize("m", [None, 3])
+def test_with_y_no_linear_classifier_with_the_cells_weights_beats_a_constant(m):
+    Z, y, a = embeddings(600, correlation=0.7)  # y and a agree in 85%
+    weights = compute_sample_weight("balanced", 2 * y + a)
+    assert trained_on_fit_data(Z, a, weights)[0] > 0.2
+    erased = EmbeddingEraser(m).fit(Z, y, sensitive_features=a).transform(Z)
+    means = [np.average(erased[a == k], axis=0, weights=weights[a == k]) for k in (0, 1)]
+    np.testing.assert_allclose(means[0], means[1], atol=1e-8)
+    assert trained_on_fit_data(erased, a, weights)[0] == pytest.approx(0, abs=1e-6)
+    # what is not promised: without the weights it reads a through y
+    assert trained_on_fit_data(erased, a)[1] > 0.7
+
+
+@pytest.mark.parametrize("m", [None, 3])
+def test_unbalanced_no_plain_linear_classifier_beats_a_constant(m):
+    Z, y, a = embeddings(600, correlation=0.7)
+    assert trained_on_fit_data(Z, a)[0] > 0.2
+    eraser = EmbeddingEraser(m, balanced=False).fit(Z, y, sensitive_features=a)
+    erased = eraser.transform(Z)
+    np.testing.assert_allclose(erased[a == 0].mean(axis=0), erased[a == 1].mean(axis=0), atol=1e-8)
+    assert trained_on_fit_data(erased, a)[0] == pytest.approx(0, abs=1e-6)
+    assert np.abs(eraser.mean_ - Z.mean(axis=0)).max() < 1e-10
+    if m is None:  # then y tells nothing more
+        alone = EmbeddingEraser().fit_transform(Z, sensitive_features=a)
+        np.testing.assert_allclose(erased, alone)
+
+
+def test_unbalanced_costs_disease_where_it_is_correlated():
+    Z_new, y_new, _ = embeddings(2000, seed=1)
+    auc = {}
+    for correlation in (0.0, 0.8):
+        Z, y, a = embeddings(1000, correlation=correlation)
+        for balanced in (True, False):
+            eraser = EmbeddingEraser(balanced=balanced).fit(Z, y, sensitive_features=a)
+            head = LogisticRegression().fit(
+                eraser.transform(Z), y, compute_sample_weight("balanced", 2 * y + a)
+            )
+            scores = head.decision_function(eraser.transform(Z_new))
+            auc[correlation, balanced] = roc_auc_score(y_new, scores)
+    assert auc[0.8, False] < auc[0.8, True] - 0.02
+    assert auc[0.0, False] == pytest.approx(auc[0.0, True], abs=0.005)
 
 
 def test_missing_rows_are_left_out():
