@@ -1,4 +1,4 @@
-"""Statistics of the audit: false alarms, coverage, patients, permutations, Nadeau-Bengio."""
+"""Statistics of the audit: power, coverage, patients, permutations, Nadeau-Bengio."""
 
 import numpy as np
 import pytest
@@ -9,8 +9,6 @@ from skdne.audit._intervals import gap_interval, percentile_interval, worst_inte
 from skdne.audit._rates import cell_counts, rates, with_spread
 from skdne.audit._resampling import bootstrap_patients, permute_attribute
 from skdne.audit._unfairness import max_t
-
-N_SEEDS = 100
 
 
 def drawn(seed, n_patients=150, per_patient=2, unfair=0.0):
@@ -24,27 +22,19 @@ def drawn(seed, n_patients=150, per_patient=2, unfair=0.0):
     return y[rows], y_pred, a[rows], rows
 
 
-def flags(seed, patients=True, **kwargs):
+def flags(seed, **kwargs):
     y, y_pred, a, groups = drawn(seed, **kwargs)
     audit = FairnessAudit.from_predictions(
         y,
         y_pred=y_pred,
         sensitive_features=a,
-        groups=groups if patients else None,
+        groups=groups,
         n_bootstrap=20,
         n_permutations=199,
         random_state=seed,
     )
     frame = audit.to_frame()
     return set(frame.loc[frame["flagged"].fillna(False).astype(bool), "figure"])
-
-
-def test_false_alarms_of_a_fair_classifier_keep_the_level():
-    alarms = [bool(flags(seed)) for seed in range(N_SEEDS)]
-    assert stats.binomtest(sum(alarms), N_SEEDS, 0.05, alternative="greater").pvalue > 0.01
-    # copies of an image are no evidence: without the patients there are many more alarms
-    naive = [bool(flags(seed, patients=False, per_patient=4)) for seed in range(30)]
-    assert np.mean(naive) > 0.2
 
 
 def test_an_unfair_classifier_is_flagged():
