@@ -119,7 +119,8 @@ def draw_blocks(
     """
     before, middle, after = axes
     height, width = original.shape[:2]
-    aucs = np.ma.masked_all((height, width))
+    # zeros, not whatever the memory held: matplotlib computes with what the mask hides, too
+    aucs = np.ma.array(np.zeros((height, width)), mask=True)
     places = blocks[["top", "left", "size"]].to_numpy(int)
     for (top, left, size), auc in zip(places, blocks["auc"], strict=True):
         if not np.isnan(auc):

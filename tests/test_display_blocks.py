@@ -105,6 +105,25 @@ def test_gates_have_a_map_without_colours(encoder, data):
     display.figure_.canvas.draw()
 
 
+def test_what_the_mask_hides_cannot_overflow(monkeypatch, dne, data):
+    X = data[0][:1]
+    blocks = dne.blocks_.assign(auc=np.nan)
+    display = NoiseDisplay(dne.noise_, originals=X, edited=dne.edit(X), blocks=blocks)
+    empty = np.empty
+
+    def used_memory(*args, **kwargs):
+        array = empty(*args, **kwargs)
+        if array.dtype == float:
+            array.fill(np.finfo(float).max)
+        return array
+
+    monkeypatch.setattr(np, "empty", used_memory)  # what fresh memory holds is luck
+    hidden = display.plot("blocks").im_[1].get_array()
+    display.figure_.canvas.draw()  # warnings are errors here
+    assert hidden.mask.all()
+    assert not hidden.data.any()
+
+
 def test_nothing_erased_says_so(dne, data):
     X = data[0][:1]
     blocks = dne.blocks_.assign(erased=False)
