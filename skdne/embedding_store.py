@@ -40,18 +40,62 @@ PRAGMA user_version = {_FORMAT[1]}"""
 # lost once the parent closes it. So nothing is open, or in use, while this process forks.
 _lock = threading.RLock()
 _stores: weakref.WeakSet[EmbeddingStore] = weakref.WeakSet()
+_connections: set[sqlite3.Connection] = set()  # all that are open
+_dropped: list[sqlite3.Connection] = []  # those of stores that are gone
 
 
 def _before_fork() -> None:
     _lock.acquire()
     for store in list(_stores):
         store.close()
+    for connection in list(_connections):  # another thread is about to drop them
+        _close(connection)
+
+
+def _after_fork() -> None:
+    _lock.release()
+    _close_dropped()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which does not fork
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_lock.release, after_in_child=_lock.release
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
     )
+
+
+def _close(connection: sqlite3.Connection) -> None:
+    """Close a connection; the caller holds the lock, so that no fork falls in between."""
+    connection.close()
+    _connections.discard(connection)
+
+
+def _drop(connection: sqlite3.Connection) -> None:
+    _dropped.append(connection)
+    _close_dropped()
+
+
+def _close_dropped() -> None:
+    """Close what was dropped, or leave it to the thread that has the lock.
+
+    A store can go anywhere, even where its thread has a lock that others wait for: it must not
+    wait itself.
+    """
+    while _dropped and _lock.acquire(blocking=False):
+        try:
+            if _dropped:  # no other thread was faster
+                _close(_dropped.pop())
+        finally:
+            _lock.release()
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Hold the lock; what other threads dropped meanwhile is closed after it."""
+    try:
+        with _lock:
+            yield
+    finally:
+        _close_dropped()
 
 
 def pixel_keys(pixels: np.ndarray) -> list[bytes]:
@@ -191,7 +235,7 @@ class EmbeddingStore:
 
     def close(self) -> None:
         """Close this process's connection; the next use opens it again."""
-        with _lock:
+        with _alone():
             if self._connection is not None:
                 self._closing()
                 self._connection = None
@@ -199,7 +243,7 @@ class EmbeddingStore:
     @contextlib.contextmanager
     def _session(self, write: bool = False) -> Iterator[sqlite3.Connection]:
         """The connection, for one thread at a time; with ``write``, in a transaction."""
-        with _lock:
+        with _alone():
             try:
                 self._connection = self._connection or self._open()
                 with self._connection as connection:  # commits, or rolls back
@@ -222,7 +266,8 @@ class EmbeddingStore:
         connection = sqlite3.connect(
             self.path, timeout=_TIMEOUT, isolation_level=None, check_same_thread=False
         )
-        self._closing = weakref.finalize(self, connection.close)
+        _connections.add(connection)
+        self._closing = weakref.finalize(self, _drop, connection)
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             _create(connection, self.fingerprint)

@@ -244,6 +244,28 @@ def test_a_connection_is_closed_with_the_last_reference(path):
         connection.execute("SELECT 1")
 
 
+def test_dropping_a_store_does_not_wait_for_a_thread_at_work(path):
+    store = EmbeddingStore(path, "encoder")
+    connection = store._connection
+    working, done = threading.Event(), threading.Event()
+
+    def work():
+        with skdne.embedding_store._alone():
+            working.set()
+            done.wait(timeout=20)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    assert working.wait(timeout=20)
+    del store  # here, or in a lock that the thread at work wants
+    assert thread.is_alive()
+    connection.execute("SELECT 1")  # not closed beside the thread
+    done.set()
+    thread.join()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")
+
+
 def test_threads_share_a_store(store, path):
     def work(seed):
         keys = [bytes([i]) for i in np.random.default_rng(seed).permutation(100)]
@@ -261,14 +283,20 @@ def test_threads_share_a_store(store, path):
 
 
 def test_opening_a_new_file_waits_for_a_process_that_is_making_it(path):
+    steps = []
     with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
         other.execute("BEGIN IMMEDIATE")
-        timer = threading.Timer(0.3, other.execute, ["ROLLBACK"])
+
+        def leave():
+            steps.append("left")
+            other.execute("ROLLBACK")
+
+        timer = threading.Timer(0.3, leave)
         timer.start()
-        begin = time.monotonic()
         EmbeddingStore(path, "encoder").close()
-        assert time.monotonic() - begin > 0.2
+        steps.append("opened")
         timer.join()
+    assert steps == ["left", "opened"]  # of a busy machine, no clock says so
 
 
 def test_opening_a_store_again_keeps_the_locks_of_the_first(store, path):
@@ -398,4 +426,37 @@ assert len(mine.get(keys)) == len(keys)
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
 def test_a_fork_beside_busy_threads_loses_nothing_and_does_not_hang(path):
     finish(start(FORK_BUSY, path))
+    assert_consistent(Path(path))
+
+
+FORK_DROP = """
+import signal, warnings; warnings.simplefilter("ignore", DeprecationWarning)
+path, stop, counts = sys.argv[1], threading.Event(), {}
+def work(seed):  # each store is opened and dropped, as an encoder does for a run of batches
+    i = 0
+    while not stop.is_set():
+        store(path).put({b"%d-%d" % (seed, i): vector(b"k")}); i += 1
+    counts[seed] = i
+threads = [threading.Thread(target=work, args=[seed]) for seed in range(4)]
+for thread in threads: thread.start()
+status = []
+for child in range(40):
+    if (pid := os.fork()) == 0:
+        signal.alarm(20)
+        store(path).put({b"child-%d" % child: vector(b"k")})
+        os._exit(0)
+    status.append(os.waitpid(pid, 0)[1])
+    if status[-1]: break  # hangs, or finds the file damaged
+stop.set()
+for thread in threads: thread.join()
+assert not any(status), status
+keys = [b"%d-%d" % (seed, i) for seed in range(4) for i in range(counts[seed])]
+keys += [b"child-%d" % child for child in range(40)]
+assert len(store(path).get(keys)) == len(keys)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_fork_beside_threads_that_drop_stores_damages_nothing(path):
+    finish(start(FORK_DROP, path))
     assert_consistent(Path(path))
