@@ -10,6 +10,7 @@ import numpy as np
 
 if TYPE_CHECKING:  # leakage is above this module
     from skdne.auc import Auc
+    from skdne.block_power import Power
     from skdne.verdict import Verdict
 
 
@@ -208,6 +209,29 @@ def no_held_out(codes: np.ndarray) -> str:
         "to hold any out (ten are needed): all are used for the fit, and leakage_ is empty. "
         "Give more images to have it measured."
     )
+
+
+def no_power(power: tuple[Power, Power | None] | None) -> str | None:
+    """Before a search: can its tests find anything, whatever the images show?"""
+    if power is None:
+        return None
+    blocks, left = power
+    if not blocks.can_show:
+        return (
+            "too few patients to search with: the smallest p-value that permutations of the "
+            f"attribute can give is {blocks.smallest_p:.2g}, and a block is erased from "
+            f"{blocks.level:.2g} on, so that nothing can be found, whatever the images show. Give "
+            "images of more patients in every (y, attribute) cell."
+        )
+    if left is not None and not left.can_show:
+        return (
+            "too few patients to test what is left once blocks are erased: the smallest p-value "
+            f"that permutations can give is {left.smallest_p:.2g}, and the test needs "
+            f"{left.level:.2g}. stop_reason_ will be 'not tested'. A block alone is found, in four "
+            f"of five cases, if it can be read at AUC {blocks.detectable_auc:.2f}. Give images of "
+            "more patients in every (y, attribute) cell."
+        )
+    return None
 
 
 def budget_spent(limit: int | None, n_epochs: int) -> str:

@@ -28,6 +28,7 @@ from skdne.noise import add_noise
 from skdne.objective import Objective, attribute_loss
 from skdne.query_estimate import QueryEstimate, plan_queries
 from skdne.solvers import GeZO, NoiseSolver
+from skdne.solvers._block_samples import Labels
 from skdne.splits import ThreeSets, three_sets
 from skdne.verdict import Verdict, judge
 
@@ -124,6 +125,10 @@ def fit_noise(
     diagnostics.warn(diagnostics.small_cells(data.cells, data.cell_names))
     if not len(sets.select):
         diagnostics.warn(diagnostics.no_held_out(data.codes))
+    if solver is not None:
+        fit, select = (_labels(data, rows) for rows in (sets.fit, sets.select))
+        power = solver.power(fit, select if len(select) else None, images.shape, encoder, seed)
+        diagnostics.warn(diagnostics.no_power(power))
     budget = QueryBudget(max_queries)
     canary = Canary(encoder, images.shape, budget)
     clean = _clean(encoder, images, data.rows, canary)
@@ -311,6 +316,11 @@ def noise_size(
         "linf": float(np.abs(noise).max()),
         "psnr": float(-10 * np.log10(error)) if error > 0 else np.inf,
     }
+
+
+def _labels(data: SensitiveData, rows: np.ndarray) -> Labels:
+    strata, groups = (None if of is None else of[rows] for of in (data.strata, data.groups))
+    return Labels(data.codes[rows], strata, groups)
 
 
 def _auc_of(

@@ -14,11 +14,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval
 
 from skdne.attribute import draw_evenly
+from skdne.block_power import Power
 from skdne.budget import BudgetExhaustedError
 from skdne.encoders import Encoder
 from skdne.noise import NoiseSpace
 from skdne.objective import Objective
 from skdne.query_estimate import bill
+from skdne.solvers._block_samples import Labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,6 +144,17 @@ class NoiseSolver(BaseEstimator):
             return bill(streams, encoder.batch_size)
 
         return of(self.fewest_epochs()), of(self.max_iter)
+
+    def power(
+        self,
+        fit: Labels,
+        select: Labels | None,
+        image_shape: tuple[int, ...],
+        encoder: Encoder,
+        seed: int,
+    ) -> tuple[Power, Power | None] | None:
+        """What its tests could show on images with these labels; None: it tests nothing."""
+        return None
 
     def iterate(self, objective: Objective, seed: int) -> Iterator[Step]:
         """Yield the steps of the minimisation."""

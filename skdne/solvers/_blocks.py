@@ -18,7 +18,7 @@ from skdne.noise import NoiseSpace
 from skdne.objective import Objective
 from skdne.query_estimate import bill, n_erasable
 from skdne.solvers._base import NoiseSolver, OnEpoch, Solution
-from skdne.solvers._block_samples import MORE, Labelled, Samples, draw_samples
+from skdne.solvers._block_samples import MORE, Labels, Samples, draw_samples
 from skdne.solvers._block_search import BlockSearch
 
 MAX_MORE = 3  # times that more is erased around, or beside, the blocks that were found
@@ -114,8 +114,8 @@ class BlockSolver(NoiseSolver):
 
     def power(
         self,
-        fit: Labelled,
-        select: Labelled | None,
+        fit: Labels,
+        select: Labels | None,
         image_shape: tuple[int, ...],
         encoder: Encoder,
         seed: int,

@@ -161,6 +161,8 @@ CASES = [
     lambda world: remote(max_queries=400),
     lambda world: remote(max_queries=400, fails_from=2),
     lambda world: remote(max_queries=make_dne(GEZO).estimate_queries(47).most, fails_from=33),
+    lambda world: fit(X[:24], y[:24], a[:24], solver=ERASURE),
+    lambda world: fit(*small_images(60), solver=ERASURE),
     # EmbeddingEraser
     lambda world: EmbeddingEraser().fit(Z, y),
     lambda world: erase(3, y=None),
