@@ -6,6 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, not whether the code is right.
+settings.register_profile("skdne", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("skdne")
 
 
 @pytest.fixture(scope="session")
