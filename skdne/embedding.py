@@ -57,7 +57,7 @@ def embed_edits(
         found = encoder.embed_batches(batches, budget.send if budget is not None else None)
         arrived, width = np.empty((0, 0), np.float32), None  # of the batch that came last
         for _, rows in edits:
-            embeddings = np.empty((len(rows), width or 0), np.float32)
+            embeddings = np.empty((0, width or 0), np.float32)  # of an edit without rows
             filled = 0
             while filled < len(rows):
                 if not len(arrived):

@@ -40,3 +40,26 @@ def test_what_the_budget_paid_for_is_handed_out_before_it_ends(concurrency):
     with pytest.raises(BudgetExhaustedError):
         next(found)
     assert budget.spent == budget.sent == service.n_images == 14
+
+
+def test_every_value_is_one_that_the_encoder_returned(monkeypatch):
+    """Also of edits without rows, of edits that end within a batch and of those that span three."""
+    numbers = [0, 5, 0, 1, 9, 0]
+    edits = [(None, np.arange(n)) for n in numbers]
+    encoder = RemoteEncoder(service=Service(), batch_size=4)
+    alone = encoder.embed(IMAGES.batch(np.arange(4)))
+    empty = np.empty
+
+    def used_memory(*args, **kwargs):
+        array = empty(*args, **kwargs)
+        if array.dtype.kind == "f":
+            array.fill(np.nan)
+        return array
+
+    monkeypatch.setattr(np, "empty", used_memory)  # what fresh memory holds is luck
+    found = list(embed_edits(encoder, IMAGES, edits, True))
+    assert found[0].shape == (0, 0)  # nothing has come that could tell the length
+    assert [Z.shape for Z in found[1:]] == [(n, alone.shape[1]) for n in numbers[1:]]
+    for Z in found[1:]:
+        assert np.isfinite(Z).all()
+        np.testing.assert_allclose(Z[:4], alone[: len(Z)], rtol=1e-5, atol=1e-6)
