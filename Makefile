@@ -1,7 +1,9 @@
 # make demo   learn a noise on synthetic images, print the table, write pictures to demo_output/
 # make test   lint, types and tests
 # make docs   this package's site, in docs/_build/html; the examples run, in minutes
-# Each sets up .venv first; a second call finds it ready.
+# make coverage      the lines and branches of skdne that `make test` runs, in the terminal
+# make test-lowest   fast tests on the lowest declared versions of the dependencies, in .venv-lowest
+# Each sets up its environment first (.venv where none is named); a second call finds it ready.
 # make serve-binary   a real Triton server of embeddings on 127.0.0.1:8000, in .venv-triton;
 #                     ARGS="--help" shows its options
 
@@ -9,6 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+LOWEST_VENV := .venv-lowest
 IMAGES ?=
 
 # Triton needs numpy < 2, so an environment of its own, and embeds the system's libpython, so the
@@ -17,7 +20,7 @@ TRITON_VENV := .venv-triton
 TRITON_PYTHON ?= /usr/bin/python3
 ARGS ?=
 
-.PHONY: demo test lint docs serve-binary clean
+.PHONY: demo test coverage test-lowest lint docs serve-binary clean
 
 demo: $(READY)
 	$(BIN)/python examples/plot_quickstart.py $(if $(IMAGES),--images "$(IMAGES)")
@@ -25,6 +28,12 @@ demo: $(READY)
 # Two test processes with one thread each use two cores best.
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal
+
+coverage: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --cov
+
+test-lowest: $(LOWEST_VENV)/.ready
+	OMP_NUM_THREADS=1 $(LOWEST_VENV)/bin/python -m pytest -q -n 2 --dist worksteal -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -41,6 +50,15 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
+# Anew each time: pip would leave a newer version in place. The bounds are of the oldest Python.
+$(LOWEST_VENV)/.ready: pyproject.toml tools/lowest.py
+	rm -rf $(LOWEST_VENV)
+	$(PYTHON) -m venv $(LOWEST_VENV)
+	$(PYTHON) tools/lowest.py > $(LOWEST_VENV)/lowest.txt
+	$(LOWEST_VENV)/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c $(LOWEST_VENV)/lowest.txt -e ".[test]"
+	@touch $@
+
 serve-binary: $(TRITON_VENV)/.ready
 	$(TRITON_VENV)/bin/python tools/serve_binary_v2.py $(ARGS)
 
@@ -51,4 +69,4 @@ $(TRITON_VENV)/.ready:
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(TRITON_VENV) demo_output docs/_build docs/gallery docs/generated
+	rm -rf $(VENV) $(LOWEST_VENV) $(TRITON_VENV) demo_output docs/_build docs/gallery docs/generated
