@@ -186,3 +186,31 @@ def test_bad_findings_are_named(findings, message):
     dne = DebiasedNoiseTransformer(small_encoder(), solver=None)
     with pytest.raises(ValueError, match=message):
         dne.fit(images, y, sensitive_features=a, findings=findings)
+
+
+def scored_findings(n_findings=1, select=True):
+    """Findings of Gaussian embeddings, all the same column."""
+    rng = np.random.default_rng(3)
+    y, a = np.arange(300) % 2, np.arange(300) // 2 % 2
+    Z = rng.normal(size=(300, 6)).astype(np.float32)
+    Z[:, 0] += y
+    after = Z.copy()
+    after[:, 0] = rng.normal(size=300)
+    data = check_sensitive_data(a, y, None, 300)
+    rows = np.arange(300)
+    sets = ThreeSets(rows[:150], rows[150:210] if select else rows[:0], [rows[210:255], rows[255:]])
+    codes = {f"f{i}": y for i in range(n_findings)}
+    return measure_findings(Z, after, codes, data, sets, 0)["f0"]
+
+
+def test_the_selection_set_is_scored_too():
+    """The attribute alone decides by it, so that a finding may be measured on it."""
+    with_it, without = (scored_findings(select=s)["change"] for s in (True, False))
+    assert with_it.high - with_it.low < 0.9 * (without.high - without.low)
+
+
+def test_more_findings_widen_the_interval_of_a_change_so_that_no_loss_is_found_by_luck():
+    one, ten = (scored_findings(n)["change"] for n in (1, 10))
+    assert one.change == ten.change < -0.1
+    ratio = (ten.high - ten.low) / (one.high - one.low)
+    assert ratio == pytest.approx(2.576 / 1.645, rel=1e-3)  # of normal quantiles, .995 and .95
