@@ -150,7 +150,7 @@ def test_papers_figures_are_complete():
 
 
 def test_real_xrays_give_one_task(nih_cxr):
-    (task,) = real_tasks(nih_cxr, 1.0)
+    (task,) = real_tasks(nih_cxr, 1.0, 1)
     train, test = task.draw(0)
     again, _ = task.draw(0)
     assert train.X == again.X
@@ -158,6 +158,56 @@ def test_real_xrays_give_one_task(nih_cxr):
     counts = dict(zip(*np.unique(test.cells, return_counts=True), strict=True))
     assert len(set(counts.values())) == 1
     assert len(train.y) > 60
+
+
+@pytest.fixture
+def few_patients(tmp_path):
+    """A tree in the layout of NIH: 40 patients of some ten images, with opacities in some."""
+    rng = np.random.default_rng(14)
+    patients = np.sort(rng.integers(40, size=400))
+    diseased = rng.random(400) < rng.random(40)[patients]
+    folder = tmp_path / "nih"
+    (folder / "images").mkdir(parents=True)
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(folder / "image.png")
+    pixels = (folder / "image.png").read_bytes()
+    lines = ["image,patient_id,age,sex,view,findings"]
+    for i, (patient, y) in enumerate(zip(patients, diseased, strict=True)):
+        (folder / "images" / f"{i:08d}.png").write_bytes(pixels)
+        finding = "Infiltration" if y else "No Finding"
+        lines.append(f"{i:08d}.png,{90000 + patient},50,{'MF'[patient % 2]},PA,{finding}")
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    return folder
+
+
+def test_the_scale_holds_for_all_seeds(few_patients):
+    """Of patients with many images one seed draws more than another can."""
+    (one,), (three,) = (real_tasks(few_patients, 1.0, n_seeds) for n_seeds in (1, 3))
+    with pytest.raises(ValueError, match="with no patient in two sets"):
+        one.check(3)
+    sizes = {tuple(len(part.y) for part in three.draw(seed)) for seed in range(3)}
+    assert len(sizes) == 1
+    assert three.scale < one.scale
+
+
+def test_results_of_another_scale_are_not_mixed(few_patients, tmp_path, monkeypatch):
+    """More seeds than before may need fewer images."""
+
+    def nothing_measured(*_, **__):
+        raise InterruptedError
+
+    monkeypatch.setattr(paper, "run", nothing_measured)
+    arguments = ["--data", few_patients, "--encoder", "linear", "--seeds"]
+    with pytest.raises(InterruptedError):
+        run(tmp_path / "out", *arguments, 1)
+    with pytest.raises(SystemExit, match="results with other settings of \\['scale'\\]"):
+        run(tmp_path / "out", *arguments, 3)
+
+
+def test_a_task_that_cannot_be_drawn_is_known_before_any_work(chexpert, tmp_path):
+    arguments = ["--data", chexpert, "--scale", 0.03, "--seeds", 1, "--systems", "ERM"]
+    with pytest.raises(ValueError, match=r"needs 156 images .* there are 60"):
+        run(tmp_path / "out", *arguments, "--tasks", "Pneumonia", "Pleural Effusion")
+    assert not (tmp_path / "out").exists()
 
 
 def test_intervals_by_hand():

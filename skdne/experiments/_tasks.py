@@ -55,11 +55,20 @@ class Task:
         From a seed the training part, biased, and the test part, balanced.
     resplits : bool
         Whether all seeds draw from one set of images, so that they are not independent.
+    scale : float
+        Of the papers' counts; 1 where the images are made to order.
     """
 
     name: str
     draw: Callable[[int], tuple[Part, Part]]
     resplits: bool
+    scale: float = 1.0
+
+    def check(self, n_seeds: int) -> None:
+        """Raise ValueError where the images supply some seed too few, before any work starts."""
+        if self.resplits:
+            for seed in range(n_seeds):
+                self.draw(seed)
 
 
 def synthetic_tasks(n: int) -> list[Task]:
@@ -83,7 +92,7 @@ def synthetic_tasks(n: int) -> list[Task]:
     return [Task(name, drawer(arguments), False) for name, arguments in CUES.items()]
 
 
-def real_tasks(root: Path, scale: float) -> list[Task]:
+def real_tasks(root: Path, scale: float, n_seeds: int) -> list[Task]:
     """The papers' three tasks on CheXpert; any opacity on NIH ChestX-ray14.
 
     Parameters
@@ -92,6 +101,9 @@ def real_tasks(root: Path, scale: float) -> list[Task]:
         Either data set's folder.
     scale : float
         Shrinks the papers' counts. For NIH the counts are as large as the images allow.
+    n_seeds : int
+        For NIH: seeds that the images must supply. Where patients have many images each, counts
+        that one seed finds are too many for another.
     """
     if (root / "train.csv").is_file() or list(root.glob("CheXpert-v1.0*")):
         table = load_chexpert(root)
@@ -109,7 +121,7 @@ def real_tasks(root: Path, scale: float) -> list[Task]:
     for scale in np.geomspace(1, 0.005, 60):  # the largest that the images supply
         task = _resplit("any opacity", table, opacity, train, test, float(scale))
         try:
-            task.draw(0)
+            task.check(n_seeds)
         except ValueError:
             continue
         return [task]
@@ -139,4 +151,4 @@ def _resplit(
         ]
         return parts[0], parts[1]
 
-    return Task(name, draw, True)
+    return Task(name, draw, True, scale)

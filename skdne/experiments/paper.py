@@ -116,7 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--checkpoint", type=Path, help="weights of --encoder")
     parser.add_argument("--pooling", choices=["avg", "token"], default="avg")
     parser.add_argument("--n", type=int, default=400, help="synthetic training images")
-    parser.add_argument("--scale", type=float, default=1.0, help="of the papers' counts")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="of the papers' counts on CheXpert; on NIH the largest that supplies all --seeds",
+    )
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--mode", choices=MODES, default="as-printed", help="settings of DNE")
     parser.add_argument("--heads", nargs="+", choices=HEADS, default=list(HEADS))
@@ -132,18 +137,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     encoder = encoder_named(args.encoder, args.checkpoint, args.pooling)
     encoder.load()
-    tasks = synthetic_tasks(args.n) if args.data is None else real_tasks(args.data, args.scale)
+    if args.data is None:
+        tasks = synthetic_tasks(args.n)
+    else:
+        tasks = real_tasks(args.data, args.scale, args.seeds)
     if args.tasks:
         known = [task.name for task in tasks]
         if unknown := sorted(set(args.tasks) - set(known)):
             parser.error(f"--tasks: no task {unknown}; there are {known}")
         tasks = [task for task in tasks if task.name in args.tasks]
+    for task in tasks:
+        task.check(args.seeds)
     systems = {name: SYSTEMS[name] for name in args.systems or SYSTEMS}
     if args.small:
         systems = small(systems)
     common = {"n_seeds": args.seeds, "mode": args.mode, "out": args.out}
     args.out.mkdir(parents=True, exist_ok=True)
-    check_settings(args)
+    check_settings(args, tasks[0].scale)
     found = run(tasks, systems, encoder, heads=args.heads, **common)
     report(found, tasks, systems)
     if args.ablations:
@@ -161,11 +171,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"wrote {path}")
 
 
-def check_settings(args: argparse.Namespace) -> None:
+def check_settings(args: argparse.Namespace, scale: float) -> None:
     """Refuse a folder that holds results of other settings: rows of both would mix."""
     settings = {
         name: str(value)
-        for name, value in vars(args).items()
+        for name, value in {**vars(args), "scale": scale}.items()
         if name in ("data", "encoder", "checkpoint", "pooling", "n", "scale", "mode", "small")
     }
     file = args.out / "settings.csv"
