@@ -263,8 +263,9 @@ def test_calibration_error_by_hand():
     np.testing.assert_allclose(found, [expected])
 
 
-def test_threshold_by_brute_force():
-    rng = np.random.default_rng(0)
+@pytest.mark.parametrize("seed", range(8))
+def test_threshold_by_brute_force(seed):
+    rng = np.random.default_rng(seed)
     y = rng.integers(0, 2, 80)
     score = np.round(y + rng.normal(size=80), 1)
     chosen = choose_threshold(y, score)

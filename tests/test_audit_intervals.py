@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
+from skdne.audit import FairnessAudit
 from skdne.audit._intervals import gap_interval, percentile_interval, worst_interval
 from skdne.audit._rates import equalized_odds, gap, ratio_gap
 from skdne.audit._resampling import permute_attribute
@@ -154,3 +156,111 @@ def test_a_gap_that_never_varies_is_no_evidence():
     found = max_t({"constant": np.full(200, 0.4), "other": np.r_[100, ladder()]}, 0.05)
     assert not found["constant"].flagged
     assert max_t({"none": np.full(200, np.nan)}, 0.05) == {}
+
+
+def calibrated(n=300, seed=0):
+    """Outcomes drawn by their forecasts, which are far below one half."""
+    rng = np.random.default_rng(seed)
+    forecast = rng.beta(1, 6, n)
+    return (rng.random(n) < forecast).astype(int), forecast, rng.choice(["F", "M"], n, p=[0.3, 0.7])
+
+
+def test_the_calibration_error_stands_beside_what_chance_gives_with_these_forecasts():
+    y, forecast, a = calibrated()
+    audit = FairnessAudit.from_predictions(
+        y, y_score=forecast, sensitive_features=a, n_bootstrap=20, n_permutations=20, random_state=0
+    )
+    frame = audit.to_frame().set_index(["figure", "group"])
+    rng = np.random.default_rng(1)
+    bins = np.array_split(np.argsort(forecast), 10)
+    few = np.flatnonzero(a == "F")
+    for group, rows in (("all", np.arange(300)), ("F", few)):
+        errors = []
+        for _ in range(500):
+            off = forecast - (rng.random(300) < forecast)
+            in_bins = [abs(off[np.intersect1d(b, rows)].sum()) for b in bins]
+            errors.append(sum(in_bins) / len(rows))
+        null = frame.loc[("expected calibration error", group), "null"]
+        assert null == pytest.approx(np.mean(errors), abs=0.004)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_interval_of_a_calibration_error_lies_around_it(seed):
+    """Resamples repeat rows, which adds to an absolute error: as they are they would lie above."""
+    y, forecast, a = calibrated(seed=seed)
+    audit = FairnessAudit.from_predictions(
+        y,
+        y_score=forecast,
+        sensitive_features=a,
+        n_bootstrap=400,
+        n_permutations=20,
+        random_state=0,
+    )
+    row = (
+        audit.to_frame().query("figure == 'expected calibration error' and group == 'all'").iloc[0]
+    )
+    above, below = row["high"] - row["value"], row["value"] - row["low"]
+    assert 0.5 < above / below < 2
+
+
+def test_calibration_of_several_classes_is_that_of_the_likeliest():
+    rng = np.random.default_rng(0)
+    scores = rng.dirichlet([1, 2, 3], 200)
+    y, a = rng.integers(0, 3, 200), rng.choice(["F", "M"], 200)
+    audit = FairnessAudit.from_predictions(
+        y, y_score=scores, sensitive_features=a, n_bootstrap=20, n_permutations=20, random_state=0
+    )
+    found = audit.to_frame().set_index(["figure", "group"])["value"]
+    over = scores.max(axis=1) - (scores.argmax(axis=1) == y)
+    assert found["mean forecast - outcome", "all"] == pytest.approx(over.mean())
+    assert found["mean forecast - outcome", "F"] == pytest.approx(over[a == "F"].mean())
+
+
+def test_a_patient_with_two_values_of_the_attribute_is_two_units():
+    """Young in one or two of three images: each value moves, with all its images."""
+    patients = np.repeat(np.arange(20), 3)
+    a = np.r_[np.tile([0, 1, 1], 10), np.tile([1, 0, 0], 10)]
+    permuted = permute_attribute(a, np.zeros(60, dtype=np.int64), patients, 50, 0)
+    np.testing.assert_array_equal(permuted[0], a)
+    images = permuted.reshape(51, 20, 3)
+    np.testing.assert_array_equal(images[:, :, 1], images[:, :, 2])
+    assert (images[1:, :, 0] == images[1:, :, 1]).any()
+
+
+def test_chance_gives_a_gap_of_aucs_too():
+    rng = np.random.default_rng(0)
+    y, a = np.arange(240) % 2, rng.choice(["u", "v", "w"], 240)
+    score = 1 / (1 + np.exp(-y - rng.normal(size=240)))
+    audit = FairnessAudit.from_predictions(
+        y, y_score=score, sensitive_features=a, n_bootstrap=20, n_permutations=400, random_state=0
+    )
+    found = []
+    for _ in range(400):
+        b = a.copy()
+        for label in (0, 1):
+            b[y == label] = rng.permutation(a[y == label])
+        aucs = [roc_auc_score(y[b == group], score[b == group]) for group in "uvw"]
+        found.append(max(aucs) - min(aucs))
+    row = audit.to_frame().set_index("figure").loc["AUC gap"]
+    assert row["null"] == pytest.approx(np.mean(found), abs=0.01)
+
+
+def test_other_prevalences_explain_other_selection_rates():
+    """The null of |1-DI| keeps y of each group: what y explains is no gap beyond chance."""
+    rng = np.random.default_rng(0)
+    y, a = np.repeat([1, 0, 1, 0], [60, 240, 180, 120]), np.repeat(["F", "M"], 300)
+    y_pred = np.where(rng.random(600) < 0.8, y, 1 - y)
+    audit = FairnessAudit.from_predictions(
+        y, y_pred=y_pred, sensitive_features=a, n_bootstrap=20, n_permutations=400, random_state=0
+    )
+    row = audit.to_frame().set_index("figure").loc["|1-DI|"]
+    found = []
+    for _ in range(400):
+        b = a.copy()
+        for label in (0, 1):
+            b[y == label] = rng.permutation(a[y == label])
+        rates = [y_pred[b == group].mean() for group in "FM"]
+        found.append(1 - min(rates) / max(rates))
+    assert row["null"] == pytest.approx(np.mean(found), abs=0.01)
+    assert row["null"] > 0.3  # .2 and .6 are ill
+    assert not row["flagged"]

@@ -315,6 +315,12 @@ def test_levelling_down_and_auc_at_chance():
         y, y_score=y * 0.8 + 0.1, baseline_score=before, sensitive_features=a, random_state=0
     )
     assert not any(check_change(up.to_frame(), 2))
+    between = np.where(rng.random(800) < np.where(a == "F", 0.75, 0.8), y, 1 - y) * 0.8 + 0.1
+    met = FairnessAudit.from_predictions(
+        y, y_score=between, baseline_score=before, sensitive_features=a, random_state=0
+    )
+    assert (met.to_frame().query("figure == 'EO_p'")["difference_high"] < 0).all()
+    assert not any(check_change(met.to_frame(), 2))  # the better got worse, and the worse better
 
 
 def test_collapsed_predictions():
