@@ -10,7 +10,7 @@ from sklearn.base import clone
 from sklearn.preprocessing import StandardScaler
 
 from skdne import CallableEncoder, TorchEncoder
-from skdne.baselines import BiasAdvClassifier, LinearHeadClassifier
+from skdne.baselines import BiasAdvClassifier, LinearHeadClassifier, _bias_adv
 from skdne.baselines._adversarial import (
     adversarial_images,
     attack_gradient,
@@ -116,6 +116,32 @@ def test_it_leans_less_on_a_shortcut_and_repeats_itself():
     again = clone(clf).fit(X, y)
     np.testing.assert_array_equal(again.coef_, clf.coef_)
     assert clf.n_queries_ == 200 * (1 + 10 * 6)
+
+
+def test_the_biased_head_is_attacked_and_the_wanted_one_learns_from_it(monkeypatch):
+    """f is the head that is kept: images are changed so that g fails on them, and f less so."""
+    X, y, _ = small_images(60, correlation=0.9)
+    attack, seen = _bias_adv.adversarial_images, []
+
+    def spy(x, labels, heads, **options):
+        found = attack(x, labels, heads, **options)
+        with torch.no_grad():
+            logits = (*heads(x), *heads(found))
+        losses = [float(torch.nn.functional.cross_entropy(z, labels)) for z in logits]
+        seen.append((x, heads, *losses))
+        return found
+
+    monkeypatch.setattr(_bias_adv, "adversarial_images", spy)
+    options = {"step_size": 0.02, "max_iter": 8, "batch_size": 60, "reg_lambda": 1.0}
+    clf = BiasAdvClassifier(small_encoder(), eps=0.05, random_state=0, **options)
+    clf.fit(X, y)
+    x, heads, f_clean, g_clean, f_adv, g_adv = seen[-1]
+    assert g_adv > g_clean + 0.1
+    assert g_adv - g_clean > 2 * (f_adv - f_clean)
+    with torch.no_grad():
+        f = heads(x)[0].numpy()
+    pixels = np.rint(x.numpy()[:, 0] * 255).astype(np.uint8)
+    np.testing.assert_allclose(f[:, 1] - f[:, 0], clf.decision_function(pixels), atol=1e-4)
 
 
 def test_bad_input_is_named():
