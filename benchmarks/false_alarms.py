@@ -1,11 +1,13 @@
 """How often is something found where there is nothing? The level of each test, by simulation.
 
-    python benchmarks/false_alarms.py audit|removed [--runs 400] [--seed 0]
+    python benchmarks/false_alarms.py audit|blocks|removed [--runs 400] [--seed 0]
 
 ``audit``: classifiers whose predictions depend on y but, given y, not on the attribute. An alarm is
 an audit that flags any gap; its level of .05 holds for all gaps together. Groups differ in size, in
 how often they are ill and, in the last layout, in images per patient; images of a patient share
 their luck, and may differ in y.
+
+``blocks``: searches for blocks where nothing tells the attribute (``_false_alarms_blocks.py``).
 
 ``removed``: fits after which the attribute can still be read at AUC .65. An alarm is the verdict
 "removed"; the rule has no level of its own.
@@ -20,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from _false_alarms_blocks import blocks
 from _false_alarms_removed import removed
 from scipy import stats
 
@@ -88,7 +91,7 @@ def summary(runs):
     return "\n".join(lines)
 
 
-PARTS = {"audit": audit, "removed": removed}
+PARTS = {"audit": audit, "blocks": blocks, "removed": removed}
 
 
 def main():

@@ -178,3 +178,22 @@ def test_no_change_is_exactly_none():
     rng = np.random.default_rng(3)
     a, scores = np.arange(60) % 2, two_columns(rng.normal(size=60))
     assert auc_change(a, scores, scores) == (0, 0, 0)
+
+
+def test_the_interval_of_a_change_is_delongs():
+    """By the structural components of either AUC, pair by pair."""
+    rng = np.random.default_rng(4)
+    a = np.repeat([0, 1], [30, 20])
+    before, after = rng.normal(size=(2, 50)) + np.outer([2, 0.3], a)
+    variance = 0.0
+    components = []
+    for score in (before, after):
+        wins = np.sign(score[a == 1][:, None] - score[a == 0]) / 2 + 0.5
+        components.append((wins.mean(), wins.mean(axis=1), wins.mean(axis=0)))
+    change = components[1][0] - components[0][0]
+    for side, n in ((1, 20), (2, 30)):
+        moved = components[1][side] - components[0][side] - change
+        variance += np.square(moved).sum() / n**2
+    found = auc_change(a, two_columns(before), two_columns(after))
+    reach = norm.ppf(0.95) * np.sqrt(variance)
+    np.testing.assert_allclose(found, (change, change - reach, change + reach))
