@@ -143,6 +143,15 @@ def test_chexpert_prints_ours_beside_the_papers(chexpert, tmp_path, capsys):
     assert (ours["n_train"] == 139).all()  # 45 + 4 + 45 + 45
 
 
+def test_labels_of_real_images_are_those_of_their_files(chexpert):
+    task = real_tasks(chexpert, 0.03, 1)[0]
+    for drawn in task.draw(0):
+        number = np.array([int(path.split("patient")[1][:5]) for path in drawn.X])
+        np.testing.assert_array_equal(drawn.a, np.array(["F", "M"])[number % 2])
+        np.testing.assert_array_equal(drawn.y, number // 2 % 2)
+        assert len(np.unique(drawn.groups)) == len(number)
+
+
 def test_papers_figures_are_complete():
     for rows in PAPERS.values():
         assert len(rows) == 7
