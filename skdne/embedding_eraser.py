@@ -290,7 +290,9 @@ def _shrunk(S: np.ndarray, n: float) -> np.ndarray:
 def _import_leace() -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # it scripts a function with torch.jit
+            # it scripts a function with torch.jit, which warns, as of torch 2.10 by the first kind
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
             from concept_erasure import LeaceFitter
     except ImportError as error:
         raise ImportError(
