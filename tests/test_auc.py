@@ -125,6 +125,14 @@ def test_copies_of_images_do_not_narrow_the_interval():
     assert copied.high - copied.low == pytest.approx(once.high - once.low, rel=0.05)
 
 
+def test_images_of_a_patient_that_cancel_do_not_narrow_the_interval():
+    """A patient with one image of each class, scored alike: what one wins the other loses."""
+    rng = np.random.default_rng(5)
+    a, patients = np.tile([0, 1], 40), np.repeat(np.arange(40), 2)
+    scores = two_columns(rng.normal(size=40)[patients])
+    assert auc_interval(a, scores, groups=patients) == auc_interval(a, scores)
+
+
 def test_cross_fitting_widens_where_little_is_read():
     rng = np.random.default_rng(2)
     a = np.repeat([0, 1], 200)
