@@ -146,6 +146,31 @@ def test_members_with_a_noise_each_are_no_one_transformer(probe):
         find_transformer(votes, None)
 
 
+def test_members_that_see_other_images_are_not_one_transformer():
+    """They share it, but one of them turns the images upside down."""
+    votes = VotingClassifier([("u", pipeline(EDIT)), ("v", pipeline(FLIP, EDIT))]).fit(X, y)
+    assert len(find_parts(votes)) == 2
+
+
+def test_members_that_do_other_things_with_embeddings_share_those_of_the_transformer():
+    members = [(name, pipeline(EDIT, StandardScaler())) for name in "uv"]
+    (cut,) = find_parts(VotingClassifier(members).fit(X, y))
+    assert [type(step) for step in cut.after] == [LogisticRegression]
+
+
+def test_leakage_is_of_what_the_classifier_is_given(probe):
+    """A step behind the transformer takes everything away."""
+    plain = transformer()
+    plain.noise_[:] = 0
+    blind = FunctionTransformer(lambda Z: 0 * Z)
+    for holder in (lambda model: model, lambda model: FixedThresholdClassifier(model)):
+        model = holder(pipeline(FrozenEstimator(plain), blind)).fit(X, y)
+        audit = FairnessAudit.from_estimator(model, X, y, sensitive_features=a, **FAST)
+        (row,) = audit.to_frame().query("section == 'leakage'").to_dict("records")
+        assert row["value"] == 0.5
+        assert row["baseline"] > 0.8
+
+
 def test_bagged_pipelines_are_several_and_their_template_is_none():
     dne = DebiasedNoiseTransformer(small_encoder(), solver=None)
     bags = BaggingClassifier(pipeline(dne), n_estimators=3, random_state=0)
