@@ -8,6 +8,7 @@ import pytest
 from helpers import small_encoder, small_images
 from sklearn import config_context
 from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, roc_auc_score
@@ -175,6 +176,10 @@ def test_a_tuned_threshold_around_a_pipeline_costs_no_pass_more(linear_only):
         plain, X, y, sensitive_features=a, validation=(X[:20], y[:20]), leakage=False, **FAST
     )
     assert sum(seen) == 80
+    whole = CalibratedClassifierCV(plain.estimator_, ensemble=False, cv=2).fit(X, y)
+    seen.clear()
+    FairnessAudit.from_estimator(whole, X, y, sensitive_features=a, leakage=False, **FAST)
+    assert sum(seen) == 120  # predict_proba and predict of what cannot be cut, and no more
 
 
 def gradient(random_state=0):
