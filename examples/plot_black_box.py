@@ -154,7 +154,9 @@ print(textwrap.fill(str(dne.verdict_), 96))
 found = {f"attribute, {name} probe": sides for name, sides in dne.leakage_.items()}
 found |= {f"{name}, linear probe": sides for name, sides in dne.findings_.items()}
 for name, sides in found.items():
-    before, after = ("{:.2f} ({:.2f} to {:.2f})".format(*sides[side]) for side in sides)
+    before, after = (
+        "{:.2f} ({:.2f} to {:.2f})".format(*sides[side]) for side in ("before", "after")
+    )
     print(f"  {name + ':':<24} {before} before, {after} after")
 
 figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained", width_ratios=[4, 4, 3])

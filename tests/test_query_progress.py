@@ -99,7 +99,10 @@ def test_a_fit_that_goes_on_over_its_store_promises_what_it_takes(service, tmp_p
     assert dne.n_sent_ < dne.n_queries_ / 1.5
     for (when, line), sends in zip(lines, new, strict=True):
         if sends:
-            assert seconds_left(line) == pytest.approx(service.clock - when, abs=4 * SECONDS + 1)
+            # the store may hold a batch of the last noise: it was the best candidate of its step
+            spared = 4 + LONG.batch_size
+            left = pytest.approx(service.clock - when, abs=spared * SECONDS + 1)
+            assert seconds_left(line) == left
         elif new.index(True) > lines.index((when, line)):
             assert seconds_left(line) is None
     _, lines = again()
